@@ -1,0 +1,112 @@
+"""The frozen graph: what a quantized model computes, as integers and scales only.
+
+It is the one interface between a quantized Keras model and everything that reads it
+(`tflite_tools` above all): per operator its integer weights, biases, scales, zero points, bits
+and fused activation, and per tensor its scale and zero point. It holds NumPy arrays and plain
+values, knows neither Keras nor flatbuffers, and has no batch: shapes are those of one element.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+
+@dataclasses.dataclass(eq=False)
+class Tensor:
+    """An int8 activation: real value = scale * (integer - zero_point).
+
+    Attributes:
+        name: Unique in its graph; the name of the Keras layer that computes it, with a suffix
+            where one layer gives several tensors.
+        shape: Static shape without the batch dimension; `()` is not possible.
+        scale: float32, positive and finite.
+        zero_point: int in [-128, 127].
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    scale: np.float32
+    zero_point: int
+
+    def same_grid(self, other: Tensor) -> bool:
+        """Whether both tensors put the same real value behind the same integer."""
+        return self.scale == other.scale and self.zero_point == other.zero_point
+
+
+@dataclasses.dataclass(eq=False)
+class Weights:
+    """Constant integers of an operator and the scale that makes them real values.
+
+    Attributes:
+        values: int8 array in Keras' layout (convolution `(*kernel, in / groups, out)`, depthwise
+            `(*kernel, in, multiplier)`, dense `(in, out)`), within [-127, 127].
+        scales: float32 array, one element (per tensor) or one an output channel (depthwise: one
+            for each of `in * multiplier`, in that order).
+        bits: Bits that the integers need, 1 to 8.
+        bias: int32 array, one an output channel, with scale `input scale * weight scale`; None
+            where the operator has no bias.
+    """
+
+    values: np.ndarray
+    scales: np.ndarray
+    bits: int
+    bias: np.ndarray | None
+
+
+@dataclasses.dataclass(eq=False)
+class Operator:
+    """One integer operator.
+
+    Attributes:
+        kind: TFLite's builtin name, for example "CONV_2D".
+        name: Name of the Keras layer that it comes from.
+        inputs: Activation inputs in TFLite's order.
+        outputs: Activation outputs.
+        weights: Constant weights and bias, or None.
+        activation: Fused activation, "NONE", "RELU", "RELU6" or "RELU_N1_TO_1".
+        options: What else defines the operator, by kind:
+            CONV_2D: strides (2,), dilation (2,), padding "SAME" | "VALID".
+            DEPTHWISE_CONV_2D: the same and multiplier.
+            FULLY_CONNECTED: nothing.
+            MEAN: axes (tuple of ints that count the batch dimension as 0), keepdims (bool).
+            SOFTMAX: beta (1.0).
+            ADD: nothing.  PAD: paddings, ((before, after), ...) without the batch dimension.
+            RESHAPE: nothing (the output's shape says it).
+    """
+
+    kind: str
+    name: str
+    inputs: list[Tensor]
+    outputs: list[Tensor]
+    weights: Weights | None = None
+    activation: str = "NONE"
+    options: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(eq=False)
+class FrozenGraph:
+    """Operators in the order in which they run.
+
+    Attributes:
+        name: Name of the model.
+        target: Name of the target that the model was quantized for.
+        inputs: The graph's input tensors, in the order of `model.inputs`.
+        outputs: The graph's output tensors, in the order of `model.outputs`.
+        operators: All operators, each after those that compute its inputs.
+        recipe: Name of the recipe, for reports.
+    """
+
+    name: str
+    target: str
+    inputs: list[Tensor]
+    outputs: list[Tensor]
+    operators: list[Operator]
+    recipe: str = ""
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """All activation tensors: the inputs, then every operator's outputs in order."""
+        return [*self.inputs, *(tensor for op in self.operators for tensor in op.outputs)]

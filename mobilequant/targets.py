@@ -1,0 +1,102 @@
+"""What each device demands: one table, read when a model is quantized and when it is converted.
+
+A target is data. `quantize` reads its granularity and lowerings, `tflite_tools` its operators,
+versions and interfaces, so that both always speak of the same device.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """One kind of device.
+
+    Attributes:
+        name: How `quantize(target=...)` and `convert` name it.
+        description: One line for people.
+        interfaces: Types that a file's inputs and outputs may have, the default first.
+        operators: Highest version of each builtin operator that the device's runtime takes; an
+            operator that is not listed is not allowed in a file for this target.
+        dense_granularity: "tensor" or "channel": how many scales FULLY_CONNECTED weights have.
+        convolution_granularity: The same for convolutions.
+        max_steps: How far the file's integers may lie from Keras' inference, in quantization
+            steps, by kind of the operator that computes them; "default" for all others.
+        known_differences: Operators that other processors of this kind round differently than
+            the CPU path that we test (XNNPACK on x86-64).
+    """
+
+    name: str
+    description: str
+    interfaces: tuple[str, ...]
+    operators: Mapping[str, int]
+    dense_granularity: str = "tensor"
+    convolution_granularity: str = "channel"
+    max_steps: Mapping[str, int] = dataclasses.field(
+        default_factory=lambda: {"default": 0, "SOFTMAX": 1}
+    )
+    known_differences: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+_MEAN_NOTE = "sums in another order on some processors; at most one step"
+_SOFTMAX_NOTE = "its exponential table differs from one library of mathematics to another"
+
+TARGETS: Mapping[str, Target] = {
+    target.name: target
+    for target in (
+        Target(
+            name="phone",
+            description="Android and iOS CPUs through LiteRT (XNNPACK), int8 inside",
+            interfaces=("int8", "uint8"),
+            operators={
+                "ADD": 2,
+                "CONV_2D": 3,
+                "DEPTHWISE_CONV_2D": 3,
+                "FULLY_CONNECTED": 4,
+                "MEAN": 2,
+                "PAD": 2,
+                "QUANTIZE": 1,
+                "RESHAPE": 1,
+                "SOFTMAX": 2,
+            },
+            known_differences={"MEAN": _MEAN_NOTE, "SOFTMAX": _SOFTMAX_NOTE},
+        ),
+        Target(
+            name="edgetpu",
+            description="Coral Edge TPU, compiler 16.0, runtime 2.5 and older",
+            interfaces=("int8", "uint8"),
+            operators={
+                "ADD": 2,
+                "CONV_2D": 3,
+                "DEPTHWISE_CONV_2D": 3,
+                "FULLY_CONNECTED": 4,
+                "MEAN": 2,
+                "PAD": 2,
+                "QUANTIZE": 1,
+                "RESHAPE": 1,
+                "SOFTMAX": 2,
+            },
+            known_differences={"MEAN": _MEAN_NOTE, "SOFTMAX": _SOFTMAX_NOTE},
+        ),
+    )
+}
+
+
+def get(name: str | Target) -> Target:
+    """Returns the target of that name.
+
+    Args:
+        name: A key of `TARGETS`, or a `Target`, which is returned as it is.
+
+    Raises:
+        ValueError: There is no such target; the message lists those that exist.
+    """
+    if isinstance(name, Target):
+        return name
+    try:
+        return TARGETS[name]
+    except (KeyError, TypeError):
+        known = ", ".join(repr(key) for key in TARGETS)
+        raise ValueError(f"Unknown target {name!r}; the targets are {known}.") from None
