@@ -1,0 +1,60 @@
+"""Package metadata and dependencies; the tools' settings are in pyproject.toml."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+README = Path(__file__).parent / "README.md"
+
+setup(
+    name="mobilequant",
+    version="0.1.0",
+    description="Quantize Keras 3 models for phones and Edge TPUs, and verify the .tflite file.",
+    long_description=README.read_text(encoding="utf-8") if README.exists() else "",
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    python_requires=">=3.11,<3.14",
+    packages=find_packages(
+        include=["mobilequant", "mobilequant.*", "tflite_tools", "tflite_tools.*"]
+    ),
+    package_data={"mobilequant": ["**/*.json"], "tflite_tools": ["**/*.json", "**/*.fbs"]},
+    # TensorFlow, Keras and LiteRT are held to the minor releases whose integer arithmetic and
+    # whose converter the tests have checked: another one may round differently.
+    install_requires=[
+        "tensorflow>=2.21,<2.22",
+        "keras>=3.15,<3.16",
+        "ai-edge-litert>=2.3,<2.4",
+        "flatbuffers>=25.9.23,<26",
+        "numpy>=2.0,<3",
+        "tensorflow-datasets>=4.9.9,<5",
+        # The digits that ship inside scikit-learn are the data set that needs no download.
+        "scikit-learn>=1.5,<2",
+        "rich>=13,<16",
+        "matplotlib>=3.9,<4",
+    ],
+    extras_require={
+        "test": [
+            "pytest>=8.3",
+            "hypothesis>=6.120",
+            # One minor release: another may format differently, and `make test` would fail.
+            "ruff>=0.17.5,<0.18",
+            "jax>=0.5",
+        ],
+        "jax": ["jax>=0.5"],
+        "notebooks": ["jupyterlab>=4,<5", "nbconvert>=7,<8"],
+        # TFMOT needs Keras 2 (tf_keras); the benchmarks run it in an environment of its own.
+        "tfmot": ["tensorflow-model-optimization>=0.8,<0.9", "tf_keras>=2.21,<2.22"],
+    },
+    entry_points={"console_scripts": ["mobilequant = mobilequant.cli:main"]},
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)
