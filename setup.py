@@ -27,6 +27,7 @@ setup(
         "ai-edge-litert>=2.3,<2.4",
         "flatbuffers>=25.9.23,<26",
         "numpy>=2.0,<3",
+        "pillow>=10",
         "tensorflow-datasets>=4.9.9,<5",
         # The digits that ship inside scikit-learn are the data set that needs no download.
         "scikit-learn>=1.5,<2",
