@@ -1,0 +1,1 @@
+"""tflite_tools: a quantized Keras model in, a verified `.tflite` file out."""
