@@ -1,0 +1,336 @@
+"""Operators with weights: convolution or dense, batch normalization and activation, one integer step.
+
+A device runs [convolution, batch normalization, ReLU6] as one operator. So does a `FoldedLayer`:
+the stock Keras layers stay inside it, with their variables, initializers and regularizers; in
+training it computes with the quantized kernel and the batch's statistics, in inference with the
+integers and the bias that folding gives.
+"""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+from keras import ops
+
+from mobilequant import integer
+from mobilequant.integer import arithmetic
+from mobilequant.integer.arithmetic import Grid
+from mobilequant.layers.activation_quantizer import FLOAT
+from mobilequant.layers.base import QuantizedLayer, build_quantizer
+from mobilequant.layers.normalization import batch_normalize, inference_factors
+from mobilequant.layers.variables import read
+from mobilequant.quantizers import (
+    Scheme,
+    fake_quantize_linear,
+    largest_integer,
+    quantize_linear,
+)
+from mobilequant.quantizers.exact import rounded
+
+#: Activations that an operator with weights fuses: Keras function, name in TFLite, lowest value.
+FUSED_ACTIVATIONS = {
+    "linear": (lambda x: x, "NONE", None),
+    "relu": (ops.relu, "RELU", 0.0),
+    "relu6": (ops.relu6, "RELU6", 0.0),
+}
+
+#: Biases stay below this, so that an int32 accumulator has room for the sum of products.
+_LARGEST_BIAS = 2.0**30
+
+#: Output steps that one accumulator step is worth at least; less is nothing to the device.
+_SMALLEST_MULTIPLIER = 2.0**-32
+
+
+class FoldedLayer(QuantizedLayer):
+    """Base of the quantized layers with a kernel.
+
+    Args:
+        layer: The stock Keras layer, without activation; it keeps its variables.
+        normalization: The stock `BatchNormalization` behind it, or None.
+        activation: "linear", "relu" or "relu6".
+        weights: `Scheme` of the kernel, linear.
+        activations: `Scheme` of the output, affine, 8 bits.
+
+    Raises:
+        ValueError: An activation that the operator cannot fuse, or a policy other than float32.
+    """
+
+    kind = ""
+
+    def __init__(
+        self, layer, normalization=None, activation="linear", *, weights, activations, **kwargs
+    ):
+        kwargs.setdefault("name", layer.name)
+        super().__init__(**kwargs)
+        if activation not in FUSED_ACTIVATIONS:
+            raise ValueError(
+                f"Layer {self.name!r}: activation {activation!r} cannot be fused; "
+                f"one of {sorted(FUSED_ACTIVATIONS)} can."
+            )
+        self.layer = layer
+        self.normalization = normalization
+        self.activation = activation
+        self.weight_scheme = Scheme(**weights) if isinstance(weights, dict) else weights
+        self.activation_scheme = (
+            Scheme(**activations) if isinstance(activations, dict) else activations
+        )
+
+    def build(self, input_shape):
+        if not self.layer.built:
+            self.layer.build(input_shape)
+        if self.normalization is not None and not self.normalization.built:
+            self.normalization.build(self.layer.compute_output_shape(input_shape))
+        self.output_quantizer = build_quantizer(
+            self,
+            "output_quantizer",
+            self.activation_scheme,
+            lowest=FUSED_ACTIVATIONS[self.activation][2],
+        )
+        self.built = True
+
+    def compute_output_shape(self, input_shape):
+        return self.layer.compute_output_shape(input_shape)
+
+    def get_config(self):
+        serialize = keras.saving.serialize_keras_object
+        return {
+            **super().get_config(),
+            "layer": serialize(self.layer),
+            "normalization": serialize(self.normalization) if self.normalization else None,
+            "activation": self.activation,
+            "weights": self.weight_scheme.get_config(),
+            "activations": self.activation_scheme.get_config(),
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        config = dict(config)
+        for part in ("layer", "normalization"):
+            if isinstance(config[part], dict):
+                config[part] = keras.saving.deserialize_keras_object(config[part])
+        return cls(**config)
+
+    # What a kind of operator defines.
+
+    @property
+    def kernel_axes(self):
+        """Dimensions of `flat_kernel` that share a scale; None for all."""
+        if self.weight_scheme.granularity == "tensor":
+            return None
+        return tuple(range(len(self.layer.kernel.shape) - 1))
+
+    def flat_kernel(self):
+        """The kernel with the output channels last."""
+        return read(self.layer.kernel)
+
+    def restore_kernel(self, flat):
+        """`flat_kernel` back in the layout of the layer."""
+        return flat
+
+    def product(self, x, kernel):
+        """The linear part in float."""
+        raise NotImplementedError
+
+    def integer_product(self, x, kernel, bias, scaling, output, activation):
+        """The operator of `integer.arithmetic`."""
+        raise NotImplementedError
+
+    def options(self) -> dict:
+        """Options of the frozen operator."""
+        return {}
+
+    # Training.
+
+    def train(self, x):
+        flat = self.flat_kernel()
+        on = read(self.output_quantizer.phase) > FLOAT
+        flat = fake_quantize_linear(flat, self.weight_scheme, self.kernel_axes, on)
+        y = self.product(x, self.restore_kernel(flat))
+        if self.layer.use_bias:
+            y = y + read(self.layer.bias)
+        if self.normalization is not None:
+            y = batch_normalize(y, self.normalization, self.output_quantizer.frozen())
+        return self.output_quantizer(FUSED_ACTIVATIONS[self.activation][0](y))
+
+    # Inference.
+
+    def infer_float(self, x, observing):
+        flat = self.flat_kernel()
+        if observing:
+            flat = fake_quantize_linear(flat, self.weight_scheme, self.kernel_axes)
+        y = self.product(x, self.restore_kernel(flat))
+        scale, offset = self._affine()
+        return FUSED_ACTIVATIONS[self.activation][0](y * scale + offset)
+
+    def infer_integer(self, centred):
+        (source,) = self.input_grids()
+        output = self.output_quantizer.grid()
+        kernel, scales, bias = self.fold(source, output)
+        return self.integer_product(
+            centred,
+            self.restore_kernel(kernel),
+            bias,
+            arithmetic.multiplier(source.scale, scales, output.scale),
+            output,
+            FUSED_ACTIVATIONS[self.activation][1],
+        )
+
+    def freeze(self, inputs, output_shape):
+        (source,) = inputs
+        output = self.describe_output(output_shape)
+        kernel, scales, bias = self.fold(*self.input_grids(), self.output_quantizer.grid())
+        kernel, scales, bias = (
+            ops.convert_to_numpy(v) for v in (self.restore_kernel(kernel), scales, bias)
+        )
+        operator = integer.Operator(
+            kind=self.kind,
+            name=self.name,
+            inputs=[source],
+            outputs=[output],
+            weights=integer.Weights(
+                values=kernel.astype(np.int8),
+                scales=np.atleast_1d(scales).astype(np.float32),
+                bits=self.weight_scheme.bits,
+                bias=bias.astype(np.int32),
+            ),
+            activation=FUSED_ACTIVATIONS[self.activation][1],
+            options=self.options(),
+        )
+        return [operator], output
+
+    def fold(self, source: Grid, output: Grid):
+        """Integers, scales and biases with batch normalization folded in, exactly.
+
+        The integers are those of the quantized kernel: folding only multiplies scales. Where the
+        factor of a channel is negative, its integers change sign. Where it is so small (a factor
+        of 0, a nearly dead channel) that the bias would leave int32, the channel gets the scale
+        that the bias needs, and its integers shrink in proportion, usually to 0.
+
+        Args:
+            source, output: Grids of input and output.
+
+        Returns:
+            kernel: float32 whole numbers, laid out as `flat_kernel`.
+            scales: float32, one, or one a channel.
+            bias: int32, one a channel.
+        """
+        integers, scales = quantize_linear(
+            self.flat_kernel(), self.weight_scheme, self.kernel_axes
+        )
+        factor, offset = self._affine()
+        if self.normalization is not None:
+            integers = integers * ops.where(factor < 0, -1.0, 1.0)
+            scales = scales * ops.abs(factor)
+        needed = ops.maximum(
+            ops.abs(offset) * (1.0 / _LARGEST_BIAS) / source.scale,
+            output.scale * _SMALLEST_MULTIPLIER / source.scale,
+        )
+        if len(scales.shape) == 0:
+            needed = ops.max(needed)
+        usable = ops.maximum(scales, needed)
+        integers = ops.where(usable > scales, ops.round(integers * (scales / usable)), integers)
+        steps = offset / rounded(source.scale * usable)
+        return integers, usable, ops.cast(ops.round(steps), "int32")
+
+    def _affine(self):
+        """What follows the linear part in inference: y * scale + offset, one a channel."""
+        bias = read(self.layer.bias) if self.layer.use_bias else None
+        if self.normalization is None:
+            channels = self.flat_kernel().shape[-1]
+            return ops.ones((channels,)), bias if bias is not None else ops.zeros((channels,))
+        return inference_factors(self.normalization, bias)
+
+
+@keras.saving.register_keras_serializable(package="mobilequant")
+class QuantizedConv2D(FoldedLayer):
+    """A quantized `keras.layers.Conv2D`, see `FoldedLayer`: CONV_2D on the device."""
+
+    kind = "CONV_2D"
+
+    def product(self, x, kernel):
+        return ops.conv(x, kernel, **self._geometry())
+
+    def integer_product(self, x, kernel, bias, scaling, output, activation):
+        geometry = self._geometry()
+        return arithmetic.convolution(
+            x,
+            kernel,
+            largest_integer(self.weight_scheme.bits),
+            bias,
+            scaling,
+            output,
+            activation,
+            strides=geometry["strides"],
+            padding=geometry["padding"],
+            dilation=geometry["dilation_rate"],
+        )
+
+    def options(self):
+        geometry = self._geometry()
+        return {
+            "strides": geometry["strides"],
+            "dilation": geometry["dilation_rate"],
+            "padding": geometry["padding"].upper(),
+        }
+
+    def _geometry(self):
+        return {
+            "strides": tuple(self.layer.strides),
+            "padding": self.layer.padding,
+            "data_format": "channels_last",
+            "dilation_rate": tuple(self.layer.dilation_rate),
+        }
+
+
+@keras.saving.register_keras_serializable(package="mobilequant")
+class QuantizedDepthwiseConv2D(QuantizedConv2D):
+    """A quantized `keras.layers.DepthwiseConv2D`: DEPTHWISE_CONV_2D on the device."""
+
+    kind = "DEPTHWISE_CONV_2D"
+
+    def flat_kernel(self):
+        height, width, channels, multiplier = self.layer.kernel.shape
+        return ops.reshape(self.layer.kernel, (height, width, channels * multiplier))
+
+    def restore_kernel(self, flat):
+        return ops.reshape(flat, self.layer.kernel.shape)
+
+    @property
+    def kernel_axes(self):
+        return None if self.weight_scheme.granularity == "tensor" else (0, 1)
+
+    def product(self, x, kernel):
+        return ops.depthwise_conv(x, kernel, **self._geometry())
+
+    def integer_product(self, x, kernel, bias, scaling, output, activation):
+        geometry = self._geometry()
+        return arithmetic.depthwise_convolution(
+            x,
+            kernel,
+            largest_integer(self.weight_scheme.bits),
+            bias,
+            scaling,
+            output,
+            activation,
+            strides=geometry["strides"],
+            padding=geometry["padding"],
+            dilation=geometry["dilation_rate"],
+        )
+
+    def options(self):
+        return {**super().options(), "multiplier": int(self.layer.depth_multiplier)}
+
+
+@keras.saving.register_keras_serializable(package="mobilequant")
+class QuantizedDense(FoldedLayer):
+    """A quantized `keras.layers.Dense` on 2-D inputs: FULLY_CONNECTED on the device."""
+
+    kind = "FULLY_CONNECTED"
+
+    def product(self, x, kernel):
+        return ops.matmul(x, kernel)
+
+    def integer_product(self, x, kernel, bias, scaling, output, activation):
+        return arithmetic.fully_connected(
+            x, kernel, largest_integer(self.weight_scheme.bits), bias, scaling, output, activation
+        )

@@ -1,0 +1,12 @@
+"""Reading variables."""
+
+from keras import ops
+
+
+def read(variable):
+    """The current value of a Keras variable as a plain tensor.
+
+    `ops.convert_to_tensor` may hand over the backend's variable itself, which a custom gradient
+    must not see: TensorFlow would ask it for that variable's gradient.
+    """
+    return ops.reshape(variable, variable.shape)

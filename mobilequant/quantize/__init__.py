@@ -1,0 +1,21 @@
+"""Turns a float Keras graph into a quantized one, calibrates it, and freezes it."""
+
+from mobilequant.quantize.calibration import calibrate
+from mobilequant.quantize.freezing import freeze, infer_integers, infer_tensors
+from mobilequant.quantize.recipe import Recipe
+from mobilequant.quantize.rules import Rule, Unsupported, register_rule
+from mobilequant.quantize.state import set_phase
+from mobilequant.quantize.transform import quantize
+
+__all__ = [
+    "Recipe",
+    "Rule",
+    "Unsupported",
+    "calibrate",
+    "freeze",
+    "infer_integers",
+    "infer_tensors",
+    "quantize",
+    "register_rule",
+    "set_phase",
+]

@@ -1,0 +1,170 @@
+"""A quantized Keras model as a frozen graph, and its inference as integers."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+from keras import ops
+
+from mobilequant import integer, layers
+from mobilequant.layers.base import GRID_PRESERVING, QuantizedLayer
+from mobilequant.quantize.graph import ModelGraph
+from mobilequant.quantize.state import quantized_layers
+
+
+def freeze(qmodel) -> integer.FrozenGraph:
+    """Reads the integers, scales and zero points that a model infers with.
+
+    The model stays as it is. The numbers come from the very functions that inference calls, so
+    they are the same to the bit.
+
+    Args:
+        qmodel: What `quantize` returned, calibrated or trained.
+
+    Raises:
+        ValueError: The model is not quantized, not calibrated, switched off, holds NaN, or has a
+            dimension of unknown size or a layer without a frozen form; the layers are named.
+    """
+    graph = ModelGraph(qmodel)
+    target, recipe = _origin(qmodel, graph)
+    _check(qmodel)
+    tensors, operators = {}, []
+    inputs = []
+    for call in graph.calls:
+        feeds = [tensors.get(id(tensor)) for tensor in call.inputs]
+        shapes = [tuple(tensor.shape) for tensor in call.outputs]
+        _require_static(call, shapes)
+        if isinstance(call.layer, layers.QuantizedInput):
+            _, tensor = call.layer.freeze([], shapes[0])
+            tensor.name = call.inputs[0]._keras_history.operation.name
+            inputs.append((id(call.inputs[0]), tensor))
+            new, output = [], tensor
+        elif isinstance(call.layer, QuantizedLayer):
+            new, output = call.layer.freeze(feeds, shapes[0])
+        else:
+            new, output = _freeze_stock(call, feeds[0], shapes[0])
+        operators += new
+        tensors[id(call.outputs[0])] = output
+    order = {key: tensor for key, tensor in inputs}
+    return integer.FrozenGraph(
+        name=qmodel.name,
+        target=target,
+        recipe=recipe,
+        inputs=[order[id(tensor)] for tensor in graph.inputs],
+        outputs=[tensors[id(tensor)] for tensor in graph.outputs],
+        operators=operators,
+    )
+
+
+def infer_integers(qmodel, batch) -> list[np.ndarray]:
+    """Outputs of Keras' inference as int8 arrays, one an output, as the device gives them.
+
+    Args:
+        qmodel: A quantized model.
+        batch: What the model takes: a float32 array, or a list or dict of them.
+    """
+    outputs = keras.tree.flatten(qmodel.predict_on_batch(batch))
+    frozen = [_output_grid(tensor) for tensor in keras.tree.flatten(qmodel.outputs)]
+    return [_to_integers(y, grid) for y, grid in zip(outputs, frozen, strict=True)]
+
+
+def infer_tensors(qmodel, batch) -> dict[str, np.ndarray]:
+    """All activation tensors of Keras' inference as int8 arrays, by the frozen graph's names."""
+    graph = ModelGraph(qmodel)
+    names, outputs, grids = [], [], []
+    for call in graph.calls:
+        if isinstance(call.layer, QuantizedLayer):
+            name = call.name
+            if isinstance(call.layer, layers.QuantizedInput):
+                name = call.inputs[0]._keras_history.operation.name
+        elif isinstance(call.layer, (keras.layers.Flatten, keras.layers.Reshape)) or (
+            isinstance(call.layer, keras.layers.ZeroPadding2D)
+        ):
+            name = call.name
+        else:
+            continue
+        names.append(name)
+        outputs.append(call.outputs[0])
+        grids.append(_output_grid(call.outputs[0]))
+    values = keras.Model(qmodel.inputs, outputs).predict_on_batch(batch)
+    return {
+        name: _to_integers(value, grid)
+        for name, value, grid in zip(names, values, grids, strict=True)
+    }
+
+
+def _origin(qmodel, graph):
+    for call in graph.calls:
+        if isinstance(call.layer, layers.QuantizedInput):
+            return call.layer.target, call.layer.recipe
+    raise ValueError(
+        f"Model {qmodel.name!r} is not quantized; call mobilequant.quantize(model) first."
+    )
+
+
+def _check(qmodel):
+    uncalibrated, off = [], []
+    for layer in quantized_layers(qmodel):
+        quantizer = layer.output_quantizer
+        if not quantizer.calibrated:
+            uncalibrated.append(layer.name)
+        if int(ops.convert_to_numpy(quantizer.phase)) == 0:
+            off.append(layer.name)
+        for variable in layer.weights:
+            if not np.all(np.isfinite(ops.convert_to_numpy(variable))):
+                raise ValueError(
+                    f"Layer {layer.name!r}: {variable.path!r} holds NaN or infinite values."
+                )
+    if uncalibrated:
+        raise ValueError(
+            f"Model {qmodel.name!r} has no ranges yet in {_some(uncalibrated)}: train it with fit, "
+            "or set them from data with mobilequant.calibrate(qmodel, images)."
+        )
+    if off:
+        raise ValueError(
+            f"Model {qmodel.name!r} has quantization switched off in {_some(off)}: switch it on "
+            "with mobilequant.set_phase(qmodel, 'quantized')."
+        )
+
+
+def _some(names):
+    listed = ", ".join(repr(name) for name in names[:5])
+    return listed if len(names) <= 5 else f"{listed} and {len(names) - 5} more layers"
+
+
+def _require_static(call, shapes):
+    for shape in shapes:
+        if None in shape[1:]:
+            raise ValueError(
+                f"Layer {call.name!r} has an output of unknown size {shape}; build the model with "
+                "a fixed input_shape: a file for a device has no dynamic sizes."
+            )
+
+
+def _freeze_stock(call, source, shape):
+    """Stock layers that stay in a quantized model."""
+    layer = call.layer
+    kind, options = None, {}
+    if isinstance(layer, keras.layers.ZeroPadding2D):
+        kind, options = "PAD", {"paddings": (*map(tuple, layer.padding), (0, 0))}
+    elif isinstance(layer, (keras.layers.Flatten, keras.layers.Reshape)):
+        kind = "RESHAPE"
+    elif not isinstance(layer, GRID_PRESERVING):
+        raise ValueError(f"Layer {layer.name!r} ({type(layer).__name__}) has no frozen form.")
+    if kind is None:
+        return [], source
+    output = integer.Tensor(layer.name, shape[1:], source.scale, source.zero_point)
+    return [integer.Operator(kind, layer.name, [source], [output], options=options)], output
+
+
+def _output_grid(tensor):
+    grid = layers.base.source_of(tensor).output_quantizer.grid()
+    return np.float32(ops.convert_to_numpy(grid.scale)), int(ops.convert_to_numpy(grid.zero_point))
+
+
+def _to_integers(values, grid):
+    scale, zero_point = grid
+    q = np.round(np.asarray(values, "float32") / scale) + zero_point
+    if not np.all(np.isfinite(q)):
+        raise ValueError("Keras' inference gave NaN or infinite values; check the images.")
+    return np.clip(q, -128, 127).astype(np.int8)

@@ -1,0 +1,40 @@
+"""The phase of a quantized model: float, quantized, frozen."""
+
+from __future__ import annotations
+
+from mobilequant.layers.activation_quantizer import FLOAT, FROZEN, QUANTIZED
+from mobilequant.layers.base import QuantizedLayer
+
+PHASES = {"float": FLOAT, "quantized": QUANTIZED, "frozen": FROZEN}
+
+
+def quantized_layers(model) -> list[QuantizedLayer]:
+    """All quantized layers of a model, in order."""
+    return [layer for layer in model._flatten_layers() if isinstance(layer, QuantizedLayer)]
+
+
+def set_phase(qmodel, phase: str):
+    """Sets what a quantized model does, at once and without recompiling it.
+
+    Args:
+        qmodel: What `quantize` returned.
+        phase: "float" (as the float model; ranges follow), "quantized" (ranges and batch
+            normalization follow the batches), or "frozen" (both stay as they are and only
+            weights train).
+
+    Raises:
+        ValueError: An unknown phase, or a model that is not quantized; "frozen" without ranges.
+    """
+    if phase not in PHASES:
+        raise ValueError(f"Unknown phase {phase!r}; one of {', '.join(PHASES)}.")
+    members = quantized_layers(qmodel)
+    if not members:
+        raise ValueError(f"Model {qmodel.name!r} is not quantized.")
+    if phase == "frozen":
+        unknown = [layer.name for layer in members if not layer.output_quantizer.calibrated]
+        if unknown:
+            raise ValueError(
+                f"Layer {unknown[0]!r} has no range to freeze; train or calibrate the model first."
+            )
+    for layer in members:
+        layer.output_quantizer.phase.assign(PHASES[phase])

@@ -1,0 +1,171 @@
+"""Affine quantization: real = scale * (integer − zero point). The grid of activations.
+
+arXiv:2409.09245, affine form: f(x) = (x − b_f) / s_f, q = f(x) + δ with δ detached, and
+g(q) = Cov(x, q) / (Var(q) + λ) · (q − mean q) + mean x. TFLite keeps one scale and one integer
+zero point a tensor and needs real zero to be exact, so b_f is moved onto the grid.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from keras import ops, quantizers
+
+from mobilequant.quantizers.scheme import Scheme
+
+#: A range narrower than this (a constant, or a dead layer) is taken as one wide.
+SMALLEST_RANGE = 1e-6
+
+
+def integer_limits(bits: int) -> tuple[int, int]:
+    """Smallest and largest integer of the affine set, signed: (−128, 127) for 8 bits."""
+    return -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
+
+
+def affine_grid(low, high, bits: int = 8):
+    """Scale and integer zero point of a range; real zero lies on the grid.
+
+    Args:
+        low, high: float32 tensors, the ends of the range; it is widened to hold 0.
+        bits: Bits of the integers.
+
+    Returns:
+        scale: float32, positive.
+        zero_point: float32 whole number within `integer_limits(bits)`.
+    """
+    smallest, largest = integer_limits(bits)
+    low = ops.minimum(low, 0.0)
+    high = ops.maximum(high, 0.0)
+    width = high - low
+    width = ops.where(width < SMALLEST_RANGE, ops.ones_like(width), width)
+    scale = width * float(np.float32(1 / (largest - smallest)))
+    zero_point = ops.clip(ops.round(smallest - low / scale), smallest, largest)
+    return scale, zero_point
+
+
+#: Modes of `fake_quantize_affine`.
+BYPASS, LIVE, FROZEN = 0, 1, 2
+
+
+def fake_quantize_affine(x, batch_range, moving_range, mode, scheme: Scheme):
+    """Quantizes and dequantizes one tensor with one scale, differentiably.
+
+    LIVE, over the range of the batch. "denoise": the value is g(q), the gradient that of the
+    three stages, statistics included, δ (which holds the clip) detached. "ste": the value is
+    x̂ = s_f·(q − z), the gradient 1; nothing lies outside the range. FROZEN, over the moving range:
+    for both estimators x̂, which is what a device computes (g is the inverse of f), and the
+    gradient is 1 inside the range and 0 outside. BYPASS: x.
+
+    The range is a given of the scheme: no gradient flows to it. (At 8 bits it would reach two
+    elements of the tensor and cost a third of a training step.)
+
+    Args:
+        x: float32 tensor.
+        batch_range, moving_range: Pairs (low, high) of float32 scalars.
+        mode: int32 scalar tensor, BYPASS, LIVE or FROZEN: chosen when it runs, not when traced.
+        scheme: Bits, estimator and ridge; its grid must be "affine".
+
+    Returns:
+        Tensor of the shape of `x`.
+    """
+    scalars = [ops.stop_gradient(v) for v in (*batch_range, *moving_range)]
+    return _fake_quantize(scheme)(x, *scalars, mode)
+
+
+def _fake_quantize(scheme: Scheme):
+    """The differentiable function for a scheme; branches lie inside it, where they are cheap.
+
+    (Differentiating through a branch makes TensorFlow trace for minutes.)
+    """
+    denoise = scheme.estimator == "denoise"
+
+    @ops.custom_gradient
+    def fake_quantize(x, low, high, moving_low, moving_high, mode):
+        def bypass():
+            return x, x, ops.zeros((4,))
+
+        def live():
+            x_hat, scale = _round_to_grid(x, low, high, scheme.bits)
+            if not denoise:
+                return x_hat, x_hat, ops.zeros((4,))
+            slope, mean_x, mean_hat, regularized = _regress(x, x_hat, scale, scheme.ridge)
+            g = slope * x_hat + (mean_x - slope * mean_hat)
+            return g, x_hat, ops.stack([slope, mean_x, mean_hat, regularized])
+
+        def frozen():
+            x_hat, _ = _round_to_grid(x, moving_low, moving_high, scheme.bits)
+            return x_hat, x_hat, ops.zeros((4,))
+
+        y, x_hat, statistics = ops.switch(mode, [bypass, live, frozen])
+
+        def grad(*upstream):
+            (g,) = upstream
+
+            def pass_through():
+                return ops.convert_to_tensor(g)
+
+            def through_statistics():
+                return _denoise_gradient(g, x, x_hat, statistics)
+
+            def inside():
+                # What the grid cannot reach was clipped.
+                start, stop, _ = _limits(moving_low, moving_high, scheme.bits)
+                return ops.where(ops.logical_and(x >= start, x <= stop), g, 0.0)
+
+            dx = ops.switch(
+                mode, [pass_through, through_statistics if denoise else pass_through, inside]
+            )
+            zero = ops.zeros_like(low)
+            return dx, zero, zero, zero, zero, ops.zeros_like(mode)
+
+        return y, grad
+
+    return fake_quantize
+
+
+def _limits(low, high, bits):
+    """Real values of the smallest and the largest integer, and the scale."""
+    scale, zero_point = affine_grid(low, high, bits)
+    smallest, largest = integer_limits(bits)
+    return (smallest - zero_point) * scale, (largest - zero_point) * scale, scale
+
+
+def _round_to_grid(x, low, high, bits):
+    """x̂ and s_f, in one native pass on TensorFlow, from `keras.ops` elsewhere."""
+    start, stop, scale = _limits(low, high, bits)
+    return quantizers.fake_quant_with_min_max_vars(x, start, stop, num_bits=bits), scale
+
+
+def _regress(x, x_hat, scale, ridge):
+    """Ridge regression of x on x̂, which gives the g of the regression on q.
+
+    a = Cov(x, x̂) / B with B = Var(x̂) + λ·s_f² and g = a·(x̂ − mean x̂) + mean x.
+
+    Returns:
+        a, mean x, mean x̂, B.
+    """
+    mean_x, mean_hat = ops.mean(x), ops.mean(x_hat)
+    variance = ops.maximum(_mean_product(x_hat, x_hat) - mean_hat * mean_hat, 0.0)
+    covariance = _mean_product(x, x_hat) - mean_x * mean_hat
+    regularized = variance + ridge * scale * scale
+    return covariance / regularized, mean_x, mean_hat, regularized
+
+
+def _denoise_gradient(g, x, x_hat, statistics):
+    """Closed form of the gradient of stages one to three; dx̂/dx = 1, since δ is detached.
+
+    With κ = mean(G·(x̂ − mean x̂)) / B:
+    a·G + (1 − a)·mean G + κ·((x − mean x) + (1 − 2a)·(x̂ − mean x̂)).
+    """
+    slope, mean_x, mean_hat, regularized = ops.unstack(statistics, 4)
+    mean_g = ops.mean(g)
+    kappa = (_mean_product(g, x_hat) - mean_g * mean_hat) / regularized
+    by_hat = kappa * (1.0 - 2.0 * slope)
+    constant = (1.0 - slope) * mean_g - kappa * mean_x - by_hat * mean_hat
+    return slope * g + (kappa * x + (by_hat * x_hat + constant))
+
+
+def _mean_product(a, b):
+    """Mean of a·b as rows of inner products: one pass, and no tensor of products is stored."""
+    row = a.shape[-1]
+    rows_a, rows_b = ops.reshape(a, (-1, 1, row)), ops.reshape(b, (-1, row, 1))
+    return ops.mean(ops.matmul(rows_a, rows_b)) / row
