@@ -79,7 +79,7 @@ class _AlignedBuffer:
     def __init__(self, buffer: schema.BufferT):
         self._buffer = buffer
 
-    def Pack(self, builder):  # noqa: N802 (the object API's name)
+    def Pack(self, builder):
         buffer = self._buffer
         data = None
         if buffer.data is not None and len(buffer.data):

@@ -61,15 +61,20 @@ class Interpreter:
     def __init__(self, model: bytes, *, threads: int = 1, kernels: str = "default"):
         if kernels not in KERNELS:
             raise ValueError(f"kernels must be one of {', '.join(KERNELS)}; got {kernels!r}.")
+        self._model, self._threads, self._kernels = bytes(model), threads, KERNELS[kernels]
+        self._create()
+
+    def _create(self) -> None:
         try:
             self._interpreter = litert.Interpreter(
-                model_content=bytes(model),
-                num_threads=threads,
-                experimental_op_resolver_type=KERNELS[kernels],
+                model_content=self._model,
+                num_threads=self._threads,
+                experimental_op_resolver_type=self._kernels,
             )
             self._interpreter.allocate_tensors()
-        except ValueError as error:
-            raise RuntimeError(f"LiteRT does not take the model: {error}") from error
+        except (RuntimeError, ValueError) as error:
+            reason = " ".join(str(error).split())
+            raise RuntimeError(f"LiteRT does not take the model: {reason}") from error
 
     @property
     def inputs(self) -> list[Port]:
@@ -92,33 +97,47 @@ class Interpreter:
         """Gives all inputs another first dimension.
 
         Returns:
-            Whether the model can: False where an operator fixes the batch. The interpreter then
-            has its former size.
+            Whether the model can. Where an operator fixes the batch it cannot: the interpreter
+            then has the size of the file.
         """
-        before = [port.shape for port in self.inputs]
-        outputs = [port.shape for port in self.outputs]
-        wanted = [(batch_size, *shape[1:]) for shape in before]
+        wanted = [(batch_size, *port.shape[1:]) for port in self.inputs]
+        expected = [(batch_size, *port.shape[1:]) for port in self.outputs]
         try:
-            self._set_shapes(wanted)
-            resized = all(
-                port.shape == (batch_size, *shape[1:])
-                for port, shape in zip(self.outputs, outputs, strict=True)
-            )
+            for port, shape in zip(self.inputs, wanted, strict=True):
+                self._interpreter.resize_tensor_input(port.index, shape)
+            self._interpreter.allocate_tensors()
+            if [port.shape for port in self.outputs] == expected:
+                return True
         except (RuntimeError, ValueError):
-            resized = False
-        if not resized:
-            self._set_shapes(before)
-        return resized
+            pass
+        self._create()
+        return False
 
     def run(self, *arrays: np.ndarray) -> list[np.ndarray]:
-        """Runs the model once.
+        """Runs the model on any number of elements.
 
         Args:
-            arrays: One array for each input, of its shape and type.
+            arrays: One array for each input, of its type and of its shape but for the first
+                dimension. Where that is not the model's and the model cannot be resized to it,
+                the model runs several times.
 
         Returns:
-            One array for each output.
+            One array for each output, with as many elements.
         """
+        count, size = len(arrays[0]), self.inputs[0].shape[0]
+        if count == size or self.resize(count):
+            return self._run(arrays)
+        size = self.inputs[0].shape[0]
+        parts = []
+        for start in range(0, count, size):
+            part = [array[start : start + size] for array in arrays]
+            missing = size - len(part[0])
+            # The last part may be short; copies of its last element fill it up.
+            filled = [np.concatenate([array, *[array[-1:]] * missing]) for array in part]
+            parts.append([output[: size - missing] for output in self._run(filled)])
+        return [np.concatenate(outputs) for outputs in zip(*parts, strict=True)]
+
+    def _run(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         self.load(*arrays)
         self.invoke()
         return [self._interpreter.get_tensor(port.index) for port in self.outputs]
@@ -131,11 +150,6 @@ class Interpreter:
     def invoke(self) -> None:
         """Runs the model on the inputs that are set."""
         self._interpreter.invoke()
-
-    def _set_shapes(self, shapes: Sequence[tuple[int, ...]]) -> None:
-        for port, shape in zip(self.inputs, shapes, strict=True):
-            self._interpreter.resize_tensor_input(port.index, shape)
-        self._interpreter.allocate_tensors()
 
 
 def _port(details) -> Port:
