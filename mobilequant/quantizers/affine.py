@@ -67,35 +67,41 @@ def fake_quantize_affine(x, batch_range, moving_range, mode, scheme: Scheme):
     Returns:
         Tensor of the shape of `x`.
     """
-    scalars = [ops.stop_gradient(v) for v in (*batch_range, *moving_range)]
-    return _fake_quantize(scheme)(x, *scalars, mode)
+    is_frozen = ops.equal(mode, FROZEN)
+    low, high = (
+        ops.stop_gradient(ops.where(is_frozen, moving, batch))
+        for moving, batch in zip(moving_range, batch_range, strict=True)
+    )
+    scale, zero_point = affine_grid(low, high, scheme.bits)
+    smallest, largest = integer_limits(scheme.bits)
+    start, stop = (smallest - zero_point) * scale, (largest - zero_point) * scale
+    return _fake_quantize(scheme)(x, start, stop, scale, mode)
 
 
 def _fake_quantize(scheme: Scheme):
-    """The differentiable function for a scheme; branches lie inside it, where they are cheap.
+    """The differentiable function for a scheme; its branches lie inside, where they are cheap.
 
-    (Differentiating through a branch makes TensorFlow trace for minutes.)
+    (Differentiating *through* a branch makes TensorFlow trace for minutes.)
     """
     denoise = scheme.estimator == "denoise"
 
     @ops.custom_gradient
-    def fake_quantize(x, low, high, moving_low, moving_high, mode):
-        def bypass():
-            return x, x, ops.zeros((4,))
+    def fake_quantize(x, start, stop, scale, mode):
+        # x̂, in one native pass on TensorFlow, from `keras.ops` elsewhere.
+        x_hat = quantizers.fake_quant_with_min_max_vars(x, start, stop, num_bits=scheme.bits)
+
+        def bypassed():
+            return x, ops.zeros((4,))
 
         def live():
-            x_hat, scale = _round_to_grid(x, low, high, scheme.bits)
-            if not denoise:
-                return x_hat, x_hat, ops.zeros((4,))
             slope, mean_x, mean_hat, regularized = _regress(x, x_hat, scale, scheme.ridge)
-            g = slope * x_hat + (mean_x - slope * mean_hat)
-            return g, x_hat, ops.stack([slope, mean_x, mean_hat, regularized])
+            statistics = ops.stack([slope, mean_x, mean_hat, regularized])
+            return slope * x_hat + (mean_x - slope * mean_hat), statistics
 
-        def frozen():
-            x_hat, _ = _round_to_grid(x, moving_low, moving_high, scheme.bits)
-            return x_hat, x_hat, ops.zeros((4,))
+        def on_grid():
+            return x_hat, ops.zeros((4,))
 
-        y, x_hat, statistics = ops.switch(mode, [bypass, live, frozen])
+        y, statistics = ops.switch(mode, [bypassed, live if denoise else on_grid, on_grid])
 
         def grad(*upstream):
             (g,) = upstream
@@ -108,31 +114,18 @@ def _fake_quantize(scheme: Scheme):
 
             def inside():
                 # What the grid cannot reach was clipped.
-                start, stop, _ = _limits(moving_low, moving_high, scheme.bits)
                 return ops.where(ops.logical_and(x >= start, x <= stop), g, 0.0)
 
-            dx = ops.switch(
-                mode, [pass_through, through_statistics if denoise else pass_through, inside]
-            )
-            zero = ops.zeros_like(low)
-            return dx, zero, zero, zero, zero, ops.zeros_like(mode)
+            if denoise:
+                dx = ops.switch(mode, [pass_through, through_statistics, inside])
+            else:
+                dx = ops.cond(ops.equal(mode, FROZEN), inside, pass_through)
+            zero = ops.zeros_like(start)
+            return dx, zero, zero, zero, ops.zeros_like(mode)
 
         return y, grad
 
     return fake_quantize
-
-
-def _limits(low, high, bits):
-    """Real values of the smallest and the largest integer, and the scale."""
-    scale, zero_point = affine_grid(low, high, bits)
-    smallest, largest = integer_limits(bits)
-    return (smallest - zero_point) * scale, (largest - zero_point) * scale, scale
-
-
-def _round_to_grid(x, low, high, bits):
-    """x̂ and s_f, in one native pass on TensorFlow, from `keras.ops` elsewhere."""
-    start, stop, scale = _limits(low, high, bits)
-    return quantizers.fake_quant_with_min_max_vars(x, start, stop, num_bits=bits), scale
 
 
 def _regress(x, x_hat, scale, ridge):
