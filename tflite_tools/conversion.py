@@ -127,7 +127,11 @@ def convert(
     data = emit(graph, target=device, interface=interface, batch_size=batch_size)
     model = flatbuffer.parse(data, path)
     require_allowed(model, device, interface)
-    agreement = _check_agreement(qmodel, graph, model, data, device, samples) if check else None
+    if check:
+        agreement = _check_agreement(qmodel, graph, model, data, device, samples)
+    else:
+        agreement = None
+        _comparison(graph, model, data)
     write_whole(path, data)
     found = inspection.inspect_model(model, str(path), len(data))
     operators: collections.Counter[str] = collections.Counter()
@@ -265,13 +269,18 @@ def _check_agreement(qmodel, graph, model, data, target, samples) -> Verificatio
 
 
 def _compare(qmodel, graph, model, data, tests, layers=False) -> Verification:
-    try:
-        comparison = Comparison(graph, model, data, layers=layers)
-    except RuntimeError as error:
-        raise ConversionError(f"Model {graph.name!r}: {error}") from error
+    comparison = _comparison(graph, model, data, layers)
     for arrays, keras_batch in tests:
         comparison.add(qmodel, arrays, keras_batch)
     return comparison.result()
+
+
+def _comparison(graph, model, data, layers=False) -> Comparison:
+    """Loads the file into LiteRT, which is a check of its own."""
+    try:
+        return Comparison(graph, model, data, layers=layers)
+    except ValueError as error:
+        raise ConversionError(f"Model {graph.name!r}: {error}") from error
 
 
 def _allowed(target: targets.Target, kind: str) -> int:

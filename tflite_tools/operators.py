@@ -34,6 +34,11 @@ MINIMUM_RUNTIME = {
 }
 
 
+#: XNNPACK does not load a convolution or a fully connected layer whose accumulators it would
+#: have to multiply by as much as this.
+_LARGEST_MULTIPLIER = 256
+
+
 class Writer(Protocol):
     """What an encoder needs to know of the file that it writes into."""
 
@@ -214,6 +219,15 @@ def _check_weights(op: Operator, filters: np.ndarray, channels: int) -> None:
         )
     if not (np.all(np.isfinite(weights.scales)) and np.all(weights.scales > 0)):
         raise ConversionError(f"{where}: weight scales must be positive and finite.")
+    x, y = op.inputs[0], op.outputs[0]
+    multiplier = float((np.float32(x.scale) * weights.scales / np.float32(y.scale)).max())
+    if multiplier >= _LARGEST_MULTIPLIER:
+        raise ConversionError(
+            f"{where}: its output's scale {y.scale:.3g} is too small for its input's "
+            f"{x.scale:.3g} and its weights' {weights.scales.max():.3g} (they multiply to "
+            f"{multiplier:.3g} of it, LiteRT takes less than {_LARGEST_MULTIPLIER}): the range of "
+            "the output is next to nothing. Calibrate with images that reach this layer."
+        )
     if weights.bias is not None and (
         weights.bias.dtype != np.int32 or weights.bias.shape != (channels,)
     ):

@@ -151,7 +151,8 @@ class Comparison:
         layers: As in `verify`.
 
     Raises:
-        ValueError: The file's inputs and outputs are not those of the graph.
+        ValueError: The file's inputs and outputs are not those of the graph, or LiteRT cannot
+            run it.
     """
 
     def __init__(
@@ -166,7 +167,10 @@ class Comparison:
         self.graph = graph
         self._path, self._kernels, self._images = path, kernels, 0
         self._kinds = {tensor.name: op.kind for op in graph.operators for tensor in op.outputs}
-        self._file = Interpreter(data, kernels=kernels)
+        try:
+            self._file = Interpreter(data, kernels=kernels)
+        except RuntimeError as error:
+            raise ValueError(f"{path}: {error}") from error
         _match(self._file.inputs, graph.inputs, "input", path)
         _match(self._file.outputs, graph.outputs, "output", path)
         self._outputs = [self._agreement(tensor) for tensor in graph.outputs]

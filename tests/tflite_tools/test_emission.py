@@ -221,3 +221,17 @@ def test_weights_of_minus_128():
     graph.operators[0].weights.values[0] = -128
     with pytest.raises(ConversionError, match="'stem'.*-127"):
         emit(graph)
+
+
+@pytest.mark.parametrize("multiplier", [255, 257])
+def test_output_range_that_is_next_to_nothing(multiplier):
+    b = frozen_graphs.Builder()
+    x = b.input((20,), scale=0.02)
+    y = b.dense(x, 6, name="head")
+    y.scale = x.scale * b.graph.operators[0].weights.scales[0] / np.float32(multiplier)
+    graph = b.finish(y)
+    if multiplier < 256:
+        assert_exact(graph)
+    else:
+        with pytest.raises(ConversionError, match="'head'.*too small"):
+            emit(graph)
