@@ -1,6 +1,6 @@
 """mobilequant: quantize Keras 3 vision models, train them, and know what the device computes."""
 
-from mobilequant import models
+from mobilequant import layers, models, training
 from mobilequant.quantize import (
     Recipe,
     Rule,
@@ -21,8 +21,10 @@ __all__ = [
     "__version__",
     "calibrate",
     "freeze",
+    "layers",
     "models",
     "quantize",
     "register_rule",
     "set_phase",
+    "training",
 ]

@@ -126,9 +126,7 @@ class ActivationQuantizer(keras.layers.Layer):
         moving = read(self.range)
         phase = read(self.phase)
         self._follow(ops.stack([low, high]), moving, phase)
-        return fake_quantize_affine(
-            x, (low, high), ops.unstack(moving, 2), phase, self.scheme
-        )
+        return fake_quantize_affine(x, (low, high), ops.unstack(moving, 2), phase, self.scheme)
 
     def observe(self, x, method: str):
         """Calibration: widens or averages the range by that of `x`."""

@@ -214,9 +214,7 @@ class FoldedLayer(QuantizedLayer):
             scales: float32, one, or one a channel.
             bias: int32, one a channel.
         """
-        integers, scales = quantize_linear(
-            self.flat_kernel(), self.weight_scheme, self.kernel_axes
-        )
+        integers, scales = quantize_linear(self.flat_kernel(), self.weight_scheme, self.kernel_axes)
         factor, offset = self._affine()
         if self.normalization is not None:
             integers = integers * ops.where(factor < 0, -1.0, 1.0)

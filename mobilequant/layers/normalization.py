@@ -92,10 +92,6 @@ def _sum_product(a, b, axes):
 
 def _gamma_beta(normalization):
     size = math.prod(normalization.moving_mean.shape)
-    gamma = (
-        read(normalization.gamma) if normalization.scale else ops.ones((size,))
-    )
-    beta = (
-        read(normalization.beta) if normalization.center else ops.zeros((size,))
-    )
+    gamma = read(normalization.gamma) if normalization.scale else ops.ones((size,))
+    beta = read(normalization.beta) if normalization.center else ops.zeros((size,))
     return gamma, beta

@@ -11,6 +11,9 @@ from mobilequant.layers.base import GRID_PRESERVING, QuantizedLayer
 from mobilequant.quantize.graph import ModelGraph
 from mobilequant.quantize.state import quantized_layers
 
+#: Stock layers that are operators of their own: they move values and keep the grid.
+_MOVING = (keras.layers.ZeroPadding2D, keras.layers.Flatten, keras.layers.Reshape)
+
 
 def freeze(qmodel) -> integer.FrozenGraph:
     """Reads the integers, scales and zero points that a model infers with.
@@ -63,34 +66,37 @@ def infer_integers(qmodel, batch) -> list[np.ndarray]:
         qmodel: A quantized model.
         batch: What the model takes: a float32 array, or a list or dict of them.
     """
-    outputs = keras.tree.flatten(qmodel.predict_on_batch(batch))
-    frozen = [_output_grid(tensor) for tensor in keras.tree.flatten(qmodel.outputs)]
-    return [_to_integers(y, grid) for y, grid in zip(outputs, frozen, strict=True)]
+    symbolic = keras.tree.flatten(qmodel.outputs)
+    values = _run(qmodel, symbolic, batch)
+    return [_to_integers(y, _output_grid(t)) for y, t in zip(values, symbolic, strict=True)]
 
 
 def infer_tensors(qmodel, batch) -> dict[str, np.ndarray]:
     """All activation tensors of Keras' inference as int8 arrays, by the frozen graph's names."""
-    graph = ModelGraph(qmodel)
-    names, outputs, grids = [], [], []
-    for call in graph.calls:
-        if isinstance(call.layer, QuantizedLayer):
-            name = call.name
-            if isinstance(call.layer, layers.QuantizedInput):
-                name = call.inputs[0]._keras_history.operation.name
-        elif isinstance(call.layer, (keras.layers.Flatten, keras.layers.Reshape)) or (
-            isinstance(call.layer, keras.layers.ZeroPadding2D)
-        ):
-            name = call.name
+    names, symbolic = [], []
+    for call in ModelGraph(qmodel).calls:
+        if isinstance(call.layer, layers.QuantizedInput):
+            names.append(call.inputs[0]._keras_history.operation.name)
+        elif isinstance(call.layer, (QuantizedLayer, *_MOVING)):
+            names.append(call.name)
         else:
             continue
-        names.append(name)
-        outputs.append(call.outputs[0])
-        grids.append(_output_grid(call.outputs[0]))
-    values = keras.Model(qmodel.inputs, outputs).predict_on_batch(batch)
+        symbolic.append(call.outputs[0])
+    values = _run(qmodel, symbolic, batch)
     return {
-        name: _to_integers(value, grid)
-        for name, value, grid in zip(names, values, grids, strict=True)
+        name: _to_integers(value, _output_grid(tensor))
+        for name, value, tensor in zip(names, values, symbolic, strict=True)
     }
+
+
+def _run(qmodel, symbolic, batch):
+    """Values of symbolic tensors, computed eagerly.
+
+    Tracing a function takes longer than many batches, and left at "auto" Keras would run it
+    through XLA, which takes minutes to compile.
+    """
+    inputs = qmodel.inputs if len(qmodel.inputs) > 1 else qmodel.inputs[0]
+    return keras.tree.flatten(keras.Model(inputs, symbolic)(batch, training=False))
 
 
 def _origin(qmodel, graph):
@@ -147,7 +153,7 @@ def _freeze_stock(call, source, shape):
     kind, options = None, {}
     if isinstance(layer, keras.layers.ZeroPadding2D):
         kind, options = "PAD", {"paddings": (*map(tuple, layer.padding), (0, 0))}
-    elif isinstance(layer, (keras.layers.Flatten, keras.layers.Reshape)):
+    elif isinstance(layer, _MOVING):
         kind = "RESHAPE"
     elif not isinstance(layer, GRID_PRESERVING):
         raise ValueError(f"Layer {layer.name!r} ({type(layer).__name__}) has no frozen form.")

@@ -160,9 +160,7 @@ class WeightedRule(Rule):
                 normalization = clone_layer(_plain_normalization(call))
             else:
                 activation = activation_name(call.layer)
-        weights = dataclasses.replace(
-            context.recipe.weights, granularity=self.granularity(context)
-        )
+        weights = dataclasses.replace(context.recipe.weights, granularity=self.granularity(context))
         operator = self.quantized(
             clone_layer(head, **changes),
             normalization,
@@ -311,9 +309,7 @@ class ActivationRule(Rule):
         rank = len(group[0].inputs[0].shape)
         if is_softmax and layer.axis not in (-1, rank - 1):
             raise Unsupported(f"softmax over dimension {layer.axis}; only over the last.")
-        return [
-            layers.QuantizedSoftmax(activations=context.recipe.activations, name=layer.name)
-        ]
+        return [layers.QuantizedSoftmax(activations=context.recipe.activations, name=layer.name)]
 
 
 @register_rule(*(kind for kind in GRID_PRESERVING if kind is not keras.layers.ZeroPadding2D))

@@ -136,9 +136,7 @@ def quantize_linear(x, scheme: Scheme, axes):
     s_f = linear_scale(x, scheme.bits, axes)
     f = x / s_f
     q = nearest_integer(f, scheme.bits)
-    group = (
-        tuple(range(len(x.shape))) if axes is None else tuple(a % len(x.shape) for a in axes)
-    )
+    group = tuple(range(len(x.shape))) if axes is None else tuple(a % len(x.shape) for a in axes)
     flat = ops.squeeze(s_f, axis=group)
     if scheme.estimator == "ste":
         return q, flat

@@ -1,0 +1,16 @@
+"""Calibration as `quantize` and `calibrate` do it."""
+
+from __future__ import annotations
+
+from mobilequant.cli import console, datasets
+
+
+def calibrate(arguments, qmodel, name, images: int, method: str = "minmax") -> int:
+    """Sets the ranges of `qmodel` from training images of `--data`; returns how many."""
+    from mobilequant.quantize import calibrate
+
+    shape = datasets.image_shape(qmodel, name)
+    dataset, count = datasets.calibration_images(arguments, shape, images)
+    console.note(f"measuring ranges on {count} images of {arguments.data}")
+    calibrate(qmodel, dataset, method=method, verbose=0)
+    return count

@@ -1,0 +1,27 @@
+"""The subcommands, in the order in which a user meets them.
+
+Each module has `HELP` (one line), `DESCRIPTION`, `EXAMPLES`, `add_arguments(parser)` and
+`run(arguments)`. It imports TensorFlow, and what needs it, inside `run`.
+"""
+
+from mobilequant.cli.commands import (
+    benchmark,
+    calibrate,
+    convert,
+    demo,
+    inspect,
+    quantize,
+    train,
+    verify,
+)
+
+COMMANDS = {
+    "train": train,
+    "quantize": quantize,
+    "calibrate": calibrate,
+    "convert": convert,
+    "verify": verify,
+    "inspect": inspect,
+    "benchmark": benchmark,
+    "demo": demo,
+}

@@ -1,0 +1,69 @@
+"""`mobilequant calibrate`: ranges of a quantized model from images, without training."""
+
+from __future__ import annotations
+
+from mobilequant.cli import arguments as args
+from mobilequant.cli import console, files
+from mobilequant.cli.commands.quantize import CALIBRATION_IMAGES
+
+HELP = "measure the ranges of a quantized model on images"
+
+DESCRIPTION = """\
+Runs training images through a quantized model and sets the range of every activation from what
+it sees. No training: the weights stay as they are."""
+
+EXAMPLES = """\
+  mobilequant calibrate q.keras --data digits -o calibrated.keras
+  mobilequant calibrate q.keras --data cifar10 --images 512 -o q.keras
+  mobilequant calibrate q.keras --data photos/ --method moving_average -o q.keras"""
+
+
+def add_arguments(parser) -> None:
+    """Adds this command's arguments."""
+    parser.add_argument("model", metavar="Q.keras", help="the quantized model")
+    parser.add_argument(
+        "-o",
+        "--output",
+        required=True,
+        metavar="OUT.keras",
+        help="the calibrated model to write; may be the same file",
+    )
+    args.add_data(parser, required=True, use="images to measure ranges on")
+    parser.add_argument(
+        "--images",
+        type=args.count,
+        default=CALIBRATION_IMAGES,
+        metavar="N",
+        help=f"how many training images are used (default: {CALIBRATION_IMAGES})",
+    )
+    parser.add_argument(
+        "--method",
+        choices=("minmax", "moving_average"),
+        default="minmax",
+        help="smallest and largest value seen, or the average of those of the batches, which "
+        "single outliers move less (default: minmax)",
+    )
+    args.add_json(parser)
+
+
+def run(arguments) -> None:
+    """Calibrates and saves."""
+    source = files.check_input(arguments.model, ".keras")
+    output = files.check_output(arguments.output, ".keras")
+
+    from mobilequant.cli.calibration import calibrate
+    from mobilequant.cli.quiet import import_tensorflow
+
+    import_tensorflow()
+    qmodel = files.load_quantized_model(source)
+    images = calibrate(arguments, qmodel, source, arguments.images, arguments.method)
+    size = files.save_model(qmodel, output)
+    result = {
+        "path": str(output),
+        "size": size,
+        "data": arguments.data,
+        "calibration_images": images,
+        "method": arguments.method,
+    }
+    text = f"{output}: ranges from {images} images of {arguments.data} ({console.size(size)})"
+    console.print_result(result, text, arguments.json)

@@ -1,0 +1,84 @@
+"""`mobilequant convert`: a quantized model in, a checked `.tflite` file out."""
+
+from __future__ import annotations
+
+from mobilequant.cli import arguments as args
+from mobilequant.cli import console, datasets, files
+from mobilequant.cli.errors import UsageError
+
+HELP = "write a quantized model as an integer-only .tflite file"
+
+DESCRIPTION = """\
+Writes the .tflite file of a quantized model that has ranges (calibrated or trained). The file is
+checked before it is written: operators, types, and agreement with Keras on a few images. If
+anything is wrong nothing is written, and a file that was there stays."""
+
+EXAMPLES = """\
+  mobilequant convert q.keras -o model.tflite
+  mobilequant convert q.keras -o model.tflite --interface uint8
+  mobilequant convert q.keras -o model.tflite --data cifar10 --images 64"""
+
+CHECK_IMAGES = 16
+
+
+def add_arguments(parser) -> None:
+    """Adds this command's arguments."""
+    parser.add_argument("model", metavar="Q.keras", help="the quantized model")
+    parser.add_argument(
+        "-o", "--output", required=True, metavar="M.tflite", help="the file to write"
+    )
+    parser.add_argument(
+        "--target",
+        choices=args.TARGETS,
+        help="refuse a model that was quantized for another device (default: the model's own)",
+    )
+    parser.add_argument(
+        "--interface",
+        choices=args.INTERFACES,
+        help="type of the file's inputs and outputs (default: the target's first, int8)",
+    )
+    parser.add_argument(
+        "--batch-size",
+        type=args.count,
+        default=1,
+        metavar="N",
+        help="fixed first dimension of the file (default: 1)",
+    )
+    args.add_data(parser, required=False, use="images for the check (default: random ones)")
+    parser.add_argument(
+        "--images",
+        type=args.count,
+        metavar="N",
+        help=f"how many of them are used (default: {CHECK_IMAGES}); needs --data",
+    )
+    args.add_json(parser)
+
+
+def run(arguments) -> None:
+    """Converts."""
+    source = files.check_input(arguments.model, ".keras")
+    output = files.check_output(arguments.output, ".tflite")
+    if (arguments.images or arguments.data_dir) and not arguments.data:
+        raise UsageError("--images and --data-dir need --data")
+
+    from mobilequant.cli.quiet import import_tensorflow, quiet
+
+    import_tensorflow()
+    import tflite_tools
+
+    qmodel = files.load_quantized_model(source)
+    samples = None
+    if arguments.data:
+        shape = datasets.image_shape(qmodel, source)
+        images = arguments.images or CHECK_IMAGES
+        samples = datasets.test_images(arguments, shape, limit=images).test
+    with quiet():
+        report = tflite_tools.convert(
+            qmodel,
+            output,
+            target=arguments.target,
+            interface=arguments.interface,
+            batch_size=arguments.batch_size,
+            samples=samples,
+        )
+    console.print_result(report.to_dict(), str(report), arguments.json)

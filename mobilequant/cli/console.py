@@ -1,0 +1,37 @@
+"""What users see: results on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from rich.console import Console
+
+
+def progress_console() -> Console:
+    """For progress and notes, on stderr."""
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def note(text: str) -> None:
+    """One line about what goes on, on stderr."""
+    progress_console().print(text, markup=False)
+
+
+def print_result(result: dict, text: str, as_json: bool) -> None:
+    """Prints the result of a command on stdout: `text` for people, or `result` as JSON."""
+    if as_json:
+        json.dump(result, sys.stdout, indent=2, allow_nan=False)
+        print(flush=True)
+    else:
+        print(text, flush=True)
+
+
+def percent(share: float) -> str:
+    """0.98765 as "98.77 %"."""
+    return f"{100 * share:.2f} %"
+
+
+def size(number: int) -> str:
+    """Bytes for people, in thousands."""
+    return f"{number / 1000:,.0f} kB" if number >= 10_000 else f"{number:,} B"

@@ -1,0 +1,111 @@
+"""Models in, models out: read with errors that help, written whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from mobilequant.cli.errors import UsageError
+
+
+def check_input(path: str | Path, suffix: str) -> Path:
+    """The path of an existing file with that ending.
+
+    Raises:
+        UsageError: There is none, or it has another ending.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder; give a {suffix} file")
+    if not path.is_file():
+        raise UsageError(f"{path}: there is no such file")
+    if path.suffix != suffix:
+        raise UsageError(f"{path} is no {suffix} file")
+    return path
+
+
+def check_output(path: str | Path, suffix: str) -> Path:
+    """The path of a file that can be written; checked before the work that leads to it.
+
+    Raises:
+        UsageError: It has another ending, its folder is missing, or it cannot be written.
+    """
+    path = Path(path)
+    if path.suffix != suffix:
+        raise UsageError(f"the output {path} must end in {suffix}")
+    if path.is_dir():
+        raise UsageError(f"the output {path} is a folder; name a file to write")
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise UsageError(f"the output {path} cannot be written: there is no folder {folder}")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UsageError(f"the output {path} cannot be written: no permission in {folder}")
+    if path.exists() and not os.access(path, os.W_OK):
+        raise UsageError(f"the output {path} cannot be written: it is write-protected")
+    return path
+
+
+@contextlib.contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Gives a temporary path in the same folder, which becomes `path` if all goes well.
+
+    The temporary file has the same ending, which tells Keras the format. After an error or
+    ctrl-C it is gone, and what was at `path` is still there.
+    """
+    path = Path(os.path.realpath(path))  # the file itself gets replaced, not a link to it
+    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.tmp{path.suffix}")
+    try:
+        yield temporary
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def save_model(model, path: Path) -> int:
+    """Writes a `.keras` file whole or not at all, and returns its bytes."""
+    with written_whole(path) as temporary:
+        model.save(temporary)
+    return path.stat().st_size
+
+
+def load_model(path: str | Path):
+    """Loads a `.keras` file, float or quantized, not compiled.
+
+    Raises:
+        UsageError: There is no such file, it is no Keras model, or it holds layers of others.
+    """
+    path = check_input(path, ".keras")
+    if not zipfile.is_zipfile(path):
+        raise UsageError(f"{path} is no Keras model, or it is cut short")
+    import keras
+
+    import mobilequant.layers  # noqa: F401  (Keras finds them by their registered names)
+
+    try:
+        return keras.models.load_model(path, compile=False)
+    except Exception as error:  # Keras raises whatever its layers raise
+        reason = next((line for line in reversed(str(error).splitlines()) if line.strip()), "")
+        raise UsageError(f"{path} cannot be loaded as a Keras model: {reason[:300]}") from error
+
+
+def load_quantized_model(path: str | Path):
+    """Loads a `.keras` file that holds a quantized model.
+
+    Raises:
+        UsageError: As `load_model`, or the model is not quantized.
+    """
+    from mobilequant.quantize.state import quantized_layers
+
+    model = load_model(path)
+    if not quantized_layers(model):
+        raise UsageError(
+            f"{path} is not a quantized model; make one with "
+            f"mobilequant quantize {path} -o QUANTIZED.keras"
+        )
+    return model

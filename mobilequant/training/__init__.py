@@ -1,0 +1,5 @@
+"""Recipes for `fit`: callbacks and schedules."""
+
+from mobilequant.training.callbacks import FreezeAt, QuantizeFrom
+
+__all__ = ["FreezeAt", "QuantizeFrom"]
