@@ -174,16 +174,11 @@ class _File:
         return self._activations[tensor.name]
 
     def _add_integers(self, tensor: Tensor, name: str, kind: int, zero_point: int) -> int:
-        scale = np.float32(tensor.scale)
-        if not (np.isfinite(scale) and scale > 0 and -128 <= tensor.zero_point <= 127):
-            raise ConversionError(
-                f"Tensor {tensor.name!r}: scale {scale} and zero point {tensor.zero_point} are no "
-                "int8 quantization."
-            )
+        _require_grid(tensor)
         shape = (self.batch_size, *tensor.shape)
         if not all(isinstance(n, (int, np.integer)) and n > 0 for n in shape):
             raise ConversionError(f"Tensor {tensor.name!r} has no fixed shape: {tensor.shape}.")
-        quantization = _quantization(np.array([scale]), np.array([zero_point], np.int64))
+        quantization = _quantization([tensor.scale], np.array([zero_point], np.int64))
         return self._add_tensor(name, shape, kind, quantization)
 
     def _add_tensor(self, name, shape, kind, quantization, buffer=0) -> int:
@@ -200,6 +195,8 @@ class _File:
         return len(self._tensors) - 1
 
     def _add_operator(self, op: Operator) -> None:
+        for tensor in op.outputs:
+            _require_grid(tensor)  # before encoders reckon with it
         encoded = operators.encode(op, self)
         outputs = [self._add_activation(tensor) for tensor in op.outputs]
         self._append(op.kind, op.name, encoded, outputs)
@@ -277,6 +274,15 @@ class _File:
     def _minimum_runtime(self) -> str:
         needed = [operators.MINIMUM_RUNTIME[code] for code in self._codes] or ["1.14.0"]
         return max(needed, key=lambda text: tuple(map(int, text.split("."))))
+
+
+def _require_grid(tensor: Tensor) -> None:
+    scale = tensor.scale
+    if not (np.isfinite(scale) and scale > 0 and -128 <= tensor.zero_point <= 127):
+        raise ConversionError(
+            f"Tensor {tensor.name!r}: scale {scale} and zero point {tensor.zero_point} are no "
+            "int8 quantization."
+        )
 
 
 def _quantization(scales, zero_points, dimension=0) -> schema.QuantizationParametersT:
