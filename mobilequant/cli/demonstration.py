@@ -96,7 +96,7 @@ class Demonstration:
             agreement = tflite_tools.verify(qmodel, self._file, data.test)
             int8_accuracy = accuracy.of_file(self._file, data.test)
         broken = contract.first_breach(qmodel, agreement)
-        self._end("the file computes what Keras computes" if not broken else broken)
+        self._end(broken or "the file computes what Keras computes")
 
         self._begin("inspect and measure the file")
         found = tflite_tools.inspect(self._file)

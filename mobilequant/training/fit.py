@@ -151,9 +151,6 @@ def phase_callbacks(model, epochs: int, float_epochs: int, freeze_epochs: int) -
     Raises:
         ValueError: the epochs do not fit one another, or the model is not quantized.
     """
-    from mobilequant.quantize.state import quantized_layers
-    from mobilequant.training.callbacks import FreezeAt, QuantizeFrom
-
     if epochs < 1 or float_epochs < 0 or freeze_epochs < 0:
         raise ValueError(
             f"there must be at least one epoch, and none below 0: got {epochs} epochs, "
@@ -161,6 +158,10 @@ def phase_callbacks(model, epochs: int, float_epochs: int, freeze_epochs: int) -
         )
     if not (float_epochs or freeze_epochs):
         return []
+
+    from mobilequant.quantize.state import quantized_layers
+    from mobilequant.training.callbacks import FreezeAt, QuantizeFrom
+
     if not quantized_layers(model):
         raise ValueError(f"model {model.name!r} is not quantized: it has no phases to go through")
     if float_epochs + freeze_epochs >= epochs:
