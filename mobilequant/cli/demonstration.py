@@ -15,6 +15,7 @@ from mobilequant.cli.quiet import import_tensorflow, quiet
 _STEPS = 6
 _IMAGE_SIZE = 32
 _BATCH_SIZE = 64
+_TEST_BATCH_SIZE = 128
 _RATE, _FINE_TUNING_RATE = 4e-3, 4e-4
 
 
@@ -93,7 +94,8 @@ class Demonstration:
 
         self._begin(f"verify on all {data.sizes['test']} test images")
         with quiet():
-            agreement = tflite_tools.verify(qmodel, self._file, data.test)
+            images = data.test.rebatch(_TEST_BATCH_SIZE)
+            agreement = tflite_tools.verify(qmodel, self._file, images)
             int8_accuracy = accuracy.of_file(self._file, data.test)
         broken = contract.first_breach(qmodel, agreement)
         self._end(broken or "the file computes what Keras computes")

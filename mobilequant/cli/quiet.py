@@ -41,4 +41,7 @@ def import_tensorflow() -> None:
         import tensorflow as tf
 
         import mobilequant.quantize  # noqa: F401
+
+        # Where a driver is missing, looking for GPUs is what complains about it.
+        tf.config.list_logical_devices()
     tf.get_logger().setLevel("ERROR")

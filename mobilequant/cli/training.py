@@ -12,7 +12,7 @@ from mobilequant.cli.errors import UsageError
 from mobilequant.cli.progress import FitProgress
 from mobilequant.cli.resume import Run
 from mobilequant.quantize import quantize
-from mobilequant.quantize.state import quantized_layers
+from mobilequant.quantize.state import quantized_layers, set_phase
 from mobilequant.training import fit
 
 
@@ -39,6 +39,9 @@ def train(arguments, output: Path, backup: Run) -> dict:
     steps = int(data.train.cardinality())
     model = source if source is not None else _new_model(arguments, shape, data, steps)
     datasets.check_classes(model, data, arguments.model)
+    if quantized_layers(model):
+        # A model from an earlier run may have been saved frozen.
+        set_phase(model, "quantized")
     if arguments.quantize:
         model = quantize(
             model,

@@ -9,6 +9,7 @@ import signal
 import threading
 
 import keras
+import numpy as np
 
 #: Peak learning rates at which the optimizers train a MobileNet from random weights, batch 32.
 LEARNING_RATES = {"adam": 2e-3, "adamw": 2e-3, "rmsprop": 1e-3, "sgd": 5e-2}
@@ -92,6 +93,7 @@ def compile_classifier(
         metrics=["accuracy"],
         jit_compile=jit_compile,
     )
+    _create_variables(model)
     return model
 
 
@@ -135,6 +137,7 @@ def fit_classifier(
         epochs=epochs,
         validation_data=validation,
         callbacks=[*phases, *callbacks, *backup],
+        shuffle=False,  # a data set shuffles itself, and `fit` warns that it will not
         verbose=0,
     )
 
@@ -212,6 +215,18 @@ class _Backup(keras.callbacks.BackupAndRestore):
     def _save_model(self):
         with interrupts_held():
             super()._save_model()
+
+
+def _create_variables(model) -> None:
+    """Makes what optimizer and metrics keep, before the first step.
+
+    A `tf.function` that makes variables in its first run is traced twice, which for a quantized
+    MobileNet is half a minute.
+    """
+    model.optimizer.build(model.trainable_variables)
+    scores = np.zeros((1, *model.outputs[0].shape[1:]), "float32")
+    model.compute_metrics(None, np.zeros(1, "int64"), scores)
+    model.reset_metrics()
 
 
 def _has_accelerator() -> bool:
