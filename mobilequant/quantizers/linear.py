@@ -104,7 +104,7 @@ def _fake_quantize(scheme: Scheme, axes):
                 return ops.convert_to_tensor(g), no_gradient
             weight = mean(g * q) / regularized
             by_q = s_g * g + weight * (x - 2.0 * s_g * q)
-            by_s_f = -ops.sum(by_q * x, axis=axes, keepdims=True) / (s_f * s_f)
+            by_s_f = -ops.sum(by_q * (x / s_f), axis=axes, keepdims=True) / s_f
             magnitude = ops.abs(x)
             is_largest = ops.cast(
                 magnitude >= ops.max(magnitude, axis=axes, keepdims=True), x.dtype
@@ -144,7 +144,7 @@ def quantize_linear(x, scheme: Scheme, axes):
     inner = math.prod(x.shape[axis] for axis in group if axis != len(x.shape) - 1)
     largest = largest_integer(scheme.bits)
     # Noise is at most half a step (one step in the sets of 1 and 2 bits).
-    fraction_bits = min(12, int(math.log2(2**31 / (inner * largest))) - 1)
+    fraction_bits = min(20, int(math.log2(2**31 / (inner * largest))) - 1)
     if fraction_bits < 1 or inner * largest**2 >= 2**31:
         raise ValueError(
             f"A weight tensor of shape {tuple(x.shape)} has {inner} elements to a scale, more "
