@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-
 #: Up to so many batches a quantized model is run without a graph: tracing one takes as long.
 _EAGER_BATCHES = 16
 
