@@ -34,9 +34,10 @@ class Run:
 
     def __init__(self, output: Path, arguments):
         self.folder = output.with_name(f"{output.name}.backup")
+        self._output, self._closed = output, False
         settings = _settings(arguments)
         if arguments.restart or not self.epoch():
-            self.finish()
+            self._remove()
         if (self.folder / _SETTINGS).is_file():
             self._check(settings)
         elif self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
@@ -55,18 +56,24 @@ class Run:
     def advice(self) -> str:
         """What to tell a user who interrupts."""
         epoch = self.epoch()
+        if self._closed:
+            return f"{self._output} is written, but was not evaluated"
         if not epoch:
             return "no epoch was finished, nothing is kept"
         return f"the same command goes on after epoch {epoch} (state in {self.folder})"
 
+    def close(self) -> None:
+        """The output is safe: removes the folder."""
+        self._closed = True
+        self._remove()
+
     def abandon_if_empty(self) -> None:
         """Removes the folder where no epoch was finished: there is nothing to go on from."""
         if not self.epoch():
-            self.finish()
+            self._remove()
 
-    def finish(self) -> None:
-        """Removes the folder, if it is one of this command."""
-        if (self.folder / _SETTINGS).is_file():
+    def _remove(self) -> None:
+        if (self.folder / _SETTINGS).is_file():  # else it is not one of this command
             shutil.rmtree(self.folder)
 
     def _write(self, settings: dict) -> None:

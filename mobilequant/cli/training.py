@@ -54,12 +54,12 @@ def train(arguments, output: Path, backup: Run) -> dict:
     fit.compile_classifier(model, optimizer=arguments.optimizer, learning_rate=schedule)
     _announce(model, data, arguments, backup)
     _fit(model, data, arguments, backup)
-    share = accuracy.of_model(model, data.test) if data.test is not None else None
     # Compiled anew, without the optimizer's state, which would make the file three times as
     # large.
     fit.compile_classifier(model, optimizer=arguments.optimizer, learning_rate=peak)
     size = files.save_model(model, output)
-    backup.finish()
+    backup.close()
+    share = accuracy.of_model(model, data.test) if data.test is not None else None
     return {
         "path": str(output),
         "size": size,

@@ -48,7 +48,6 @@ def run(arguments) -> None:
     import_tensorflow()
     import tflite_tools
 
-    console.note(f"measuring {arguments.runs} runs of each file")
     with quiet():
         result = tflite_tools.benchmark(
             *paths,

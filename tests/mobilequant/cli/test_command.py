@@ -1,0 +1,152 @@
+"""The subcommands from end to end on a few digits, and what they print."""
+
+import json
+
+import pytest
+
+from mobilequant.cli import commands, main
+
+TRAIN = "train --data digits --image-size 16 --alpha 0.35 --early-strides 2 2 --limit 64 --epochs 1"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A folder with a float model, a calibrated one and its file, made by the command."""
+    folder = tmp_path_factory.mktemp("made")
+    assert main([*TRAIN.split(), "-o", str(folder / "float.keras")]) == 0
+    quantize = ["quantize", folder / "float.keras", "-o", folder / "q.keras"]
+    assert main([*map(str, quantize), "--data", "digits", "--calibrate", "40"]) == 0
+    assert main(["convert", str(folder / "q.keras"), "-o", str(folder / "q.tflite")]) == 0
+    return folder
+
+
+def run(capsys, *arguments):
+    """Exit code, JSON result and stderr of one call."""
+    capsys.readouterr()
+    code = main([str(argument) for argument in (*arguments, "--json")])
+    captured = capsys.readouterr()
+    return code, json.loads(captured.out), captured.err
+
+
+def test_every_command_explains_itself_with_examples(capsys):
+    for name, command in commands.COMMANDS.items():
+        assert main([name, "--help"]) == 0
+        text = capsys.readouterr().out
+        assert f"mobilequant {name}" in command.EXAMPLES
+        assert command.EXAMPLES in text and "--debug" in text and text.isascii()
+    assert main(["--help"]) == 0
+    listed = capsys.readouterr().out
+    assert all(f"\n    {name}" in listed for name in commands.COMMANDS)
+
+
+def test_tables_of_the_parser_are_those_of_the_library():
+    from mobilequant import models, targets
+    from mobilequant.cli import arguments
+    from mobilequant.cli.commands import train
+    from mobilequant.quantizers.scheme import ESTIMATORS
+    from mobilequant.training import fit
+
+    assert set(arguments.TARGETS) == set(targets.TARGETS)
+    assert set(arguments.INTERFACES) == {i for t in targets.TARGETS.values() for i in t.interfaces}
+    assert arguments.ESTIMATORS == ESTIMATORS
+    assert set(train.MODELS) == {name for name in models.__all__ if name[0].isupper()}
+    assert set(train.OPTIMIZERS) == set(fit.LEARNING_RATES)
+
+
+def test_train_writes_a_compiled_model_and_its_accuracy(made, tmp_path, capsys):
+    import keras
+
+    output = tmp_path / "m.keras"
+    code, result, err = run(capsys, *TRAIN.split(), "--validation", "0.25", "-o", output)
+    assert code == 0 and result["path"] == str(output) and result["size"] == output.stat().st_size
+    assert result["sizes"] == {"train": 64, "validation": 64, "test": 64}
+    assert not result["quantized"] and 0 <= result["test_accuracy"] <= 1
+    assert "epoch 1/1" in err and "validation accuracy" in err
+    assert list(tmp_path.iterdir()) == [output]  # no backup, nothing temporary
+    model = keras.models.load_model(output)
+    assert model.input_shape == (None, 16, 16, 3) and model.output_shape == (None, 10)
+    assert model.optimizer is not None
+
+
+def test_quantize_without_data_leaves_the_ranges_open(made, tmp_path, capsys):
+    arguments = ["quantize", made / "float.keras", "-o", tmp_path / "q.keras"]
+    code, result, _ = run(capsys, *arguments, "--recipe", "w4a8", "--target", "edgetpu")
+    assert code == 0 and result["calibration_images"] == 0
+    assert (result["recipe"], result["target"]) == ("w4a8", "edgetpu")
+
+    assert main(["convert", str(tmp_path / "q.keras"), "-o", str(tmp_path / "q.tflite")]) == 2
+    assert "calibrate" in capsys.readouterr().err
+    assert not (tmp_path / "q.tflite").exists()
+
+    calibrated = tmp_path / "c.keras"
+    code, result, err = run(
+        capsys, "calibrate", tmp_path / "q.keras", "--data", "digits", "--images", 37, "-o",
+        calibrated, "--method", "moving_average",
+    )  # fmt: skip
+    assert code == 0 and result["calibration_images"] == 37 and "37 images" in err
+    assert calibrated.is_file()
+
+
+def test_convert_verify_inspect_and_benchmark(made, tmp_path, capsys):
+    file = tmp_path / "q.tflite"
+    code, result, _ = run(
+        capsys, "convert", made / "q.keras", "-o", file, "--interface", "uint8", "--data", "digits",
+        "--images", 5,
+    )  # fmt: skip
+    assert code == 0 and result["interface"] == "uint8" and result["operators"]["QUANTIZE"] == 2
+    assert result["agreement"]["images"] == 5
+
+    verify = ["verify", made / "q.keras", file, "--data", "digits", "--limit", 20]
+    code, result, _ = run(capsys, *verify)
+    assert code == 0 and result["contract"] and result["images"] == 20
+    assert result["logits"]["equal"] == 1.0 and 0 <= result["file_accuracy"] <= 1
+
+    code, result, _ = run(capsys, "inspect", file)
+    assert code == 0 and result["float_tensors"] == []
+
+    code, result, _ = run(capsys, "benchmark", file, made / "q.tflite", "--runs", 3)
+    assert code == 0 and [entry["runs"] for entry in result["files"]] == [3, 3]
+
+
+def test_results_for_people(made, capsys):
+    assert main(["inspect", str(made / "q.tflite")]) == 0
+    assert "DEPTHWISE_CONV_2D" in capsys.readouterr().out
+    verify = ["verify", str(made / "q.keras"), str(made / "q.tflite"), "--data", "digits"]
+    assert main([*verify, "--limit", "4"]) == 0
+    assert "the contract holds" in capsys.readouterr().out
+
+
+def test_verify_exits_with_1_where_the_file_is_of_another_model(made, tmp_path, capsys):
+    q, f = tmp_path / "q.keras", made / "float.keras"
+    assert main(["quantize", str(f), "-o", str(q), "--data", "digits", "--calibrate", "2"]) == 0
+    verify = ["verify", q, made / "q.tflite", "--data", "digits", "--limit", 8]
+    code, result, err = run(capsys, *verify)
+    assert code == 1 and not result["contract"]
+    assert "q.tflite breaks the contract" in err and len(err.strip().splitlines()) == 2
+
+
+@pytest.mark.slow
+def test_quantized_training_through_its_phases(made, tmp_path, capsys):
+    import keras
+
+    from mobilequant.quantize.state import quantized_layers
+
+    output = tmp_path / "tuned.keras"
+    arguments = ["train", "--model", made / "float.keras", "--data", "digits", "--limit", 64]
+    quantization = ["--quantize", "w8a8", "--float-epochs", 1, "--freeze-epochs", 1]
+    code, result, err = run(capsys, *arguments, *quantization, "--epochs", 3, "-o", output)
+    assert code == 0 and result["quantized"] and "(quantized" in err
+    layers = quantized_layers(keras.models.load_model(output))
+    assert {int(layer.output_quantizer.phase) for layer in layers} == {2}
+    assert main(["convert", str(output), "-o", str(tmp_path / "tuned.tflite")]) == 0
+
+
+@pytest.mark.slow
+def test_demo(tmp_path, capsys):
+    folder = tmp_path / "demo"
+    small = ["--epochs", 1, "--quantized-epochs", 2, "--limit", 64, "--output", folder]
+    code, result, err = run(capsys, "demo", *small)
+    assert code == 0 and result["contract"] and result["logits_equal"] == 1.0
+    assert result["images"] == 64 and result["latency_ms"] > 0
+    assert all(f"{step}/6" in err for step in range(1, 7))
+    assert sorted(path.suffix for path in folder.iterdir()) == [".keras", ".keras", ".tflite"]
