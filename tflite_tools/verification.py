@@ -215,7 +215,7 @@ class Comparison:
     def _add_inner(self, qmodel, keras_batch, feeds) -> None:
         from mobilequant.quantize import infer_tensors
 
-        expected = infer_tensors(qmodel, keras_batch)
+        expected = infer_tensors(qmodel, keras_batch, [tensor.name for tensor in self._watched])
         figures = [*([self._before_softmax] if self._before_softmax else []), *self._layers]
         for agreement, tensor, got in zip(
             figures, self._watched, self._inside.run(*feeds), strict=True

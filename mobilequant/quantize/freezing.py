@@ -71,17 +71,25 @@ def infer_integers(qmodel, batch) -> list[np.ndarray]:
     return [_to_integers(y, _output_grid(t)) for y, t in zip(values, symbolic, strict=True)]
 
 
-def infer_tensors(qmodel, batch) -> dict[str, np.ndarray]:
-    """All activation tensors of Keras' inference as int8 arrays, by the frozen graph's names."""
-    names, symbolic = [], []
+def infer_tensors(qmodel, batch, names=None) -> dict[str, np.ndarray]:
+    """Activation tensors of Keras' inference as int8 arrays, by the frozen graph's names.
+
+    Args:
+        qmodel: A quantized model.
+        batch: What the model takes: a float32 array, or a list or dict of them.
+        names: Names of the tensors wanted; all by default, which takes memory.
+    """
+    wanted, names, symbolic = names, [], []
     for call in ModelGraph(qmodel).calls:
         if isinstance(call.layer, layers.QuantizedInput):
-            names.append(call.inputs[0]._keras_history.operation.name)
+            name = call.inputs[0]._keras_history.operation.name
         elif isinstance(call.layer, (QuantizedLayer, *_MOVING)):
-            names.append(call.name)
+            name = call.name
         else:
             continue
-        symbolic.append(call.outputs[0])
+        if wanted is None or name in wanted:
+            names.append(name)
+            symbolic.append(call.outputs[0])
     values = _run(qmodel, symbolic, batch)
     return {
         name: _to_integers(value, _output_grid(tensor))

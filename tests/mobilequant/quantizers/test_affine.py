@@ -59,9 +59,7 @@ def test_live_gradient_equals_automatic_differentiation(shape, bits, ridge, offs
     scheme = Scheme(bits=bits, grid="affine", granularity="tensor", ridge=ridge)
     mine = value_and_gradient(ours(scheme, LIVE), x, upstream)
     theirs = value_and_gradient(
-        lambda v: three_stages(
-            v, tf.constant(float(x.min())), tf.constant(float(x.max())), scheme
-        ),
+        lambda v: three_stages(v, tf.constant(float(x.min())), tf.constant(float(x.max())), scheme),
         x,
         upstream,
     )

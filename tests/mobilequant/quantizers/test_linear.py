@@ -80,9 +80,7 @@ def test_ste_has_gradient_one_and_off_changes_nothing():
     x = np.random.default_rng(0).normal(size=(3, 3, 2, 4)).astype("float32")
     upstream = np.random.default_rng(1).normal(size=x.shape).astype("float32")
     ste = Scheme(bits=4, estimator="ste")
-    y, gradient = value_and_gradient(
-        lambda v: fake_quantize_linear(v, ste, (0, 1, 2)), x, upstream
-    )
+    y, gradient = value_and_gradient(lambda v: fake_quantize_linear(v, ste, (0, 1, 2)), x, upstream)
     np.testing.assert_array_equal(gradient, upstream)
     integers, scale = quantize_linear(tf.constant(x), ste, (0, 1, 2))
     np.testing.assert_allclose(y, integers * scale, rtol=1e-6)
