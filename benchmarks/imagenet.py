@@ -59,7 +59,9 @@ def main():
             "coral_file": top1(common.file_scores(coral, batches(images)), labels + 1),
         },
         "bytes": {"int8_file": os.path.getsize(path), "coral_file": os.path.getsize(coral)},
-        "operators": dict(tflite_tools.inspect(path).operator_counts),
+        "operators": {
+            name: count for (name, _), count in tflite_tools.inspect(path).operators.items()
+        },
     }
     print(results)
     results["agreement"] = agreement(qmodel, path, images)
@@ -126,7 +128,7 @@ def top1(scores, labels):
 
 
 def latency_ratio(latency):
-    ours, coral = (entry["median_ms"] for entry in latency["files"])
+    ours, coral = (entry["median"] for entry in latency["files"])
     return ours / coral
 
 

@@ -190,16 +190,18 @@ class Comparison:
 
     def add(self, qmodel, arrays: list[np.ndarray], keras_batch) -> None:
         """Compares one batch, given as `batches` yields it."""
-        from mobilequant.quantize import infer_integers
+        from mobilequant.quantize import infer_tensors
 
+        names = [tensor.name for tensor in (*self.graph.outputs, *self._watched)]
+        expected = infer_tensors(qmodel, keras_batch, names)
         feeds = [port.quantize(x) for port, x in zip(self._file.inputs, arrays, strict=True)]
         self._images += len(feeds[0])
-        for agreement, expected, got in zip(
-            self._outputs, infer_integers(qmodel, keras_batch), self._file.run(*feeds), strict=True
-        ):
-            agreement.add(expected, as_int8(got))
+        for agreement, got in zip(self._outputs, self._file.run(*feeds), strict=True):
+            agreement.add(expected[agreement.name], as_int8(got))
         if self._inside is not None:
-            self._add_inner(qmodel, keras_batch, feeds)
+            inner = [*([self._before_softmax] if self._before_softmax else []), *self._layers]
+            for agreement, got in zip(inner, self._inside.run(*feeds), strict=True):
+                agreement.add(expected[agreement.name], as_int8(got))
 
     def result(self) -> Verification:
         """The figures of all batches so far."""
@@ -211,16 +213,6 @@ class Comparison:
             logits=self._before_softmax,
             layers=self._layers if self._wants_layers else None,
         )
-
-    def _add_inner(self, qmodel, keras_batch, feeds) -> None:
-        from mobilequant.quantize import infer_tensors
-
-        expected = infer_tensors(qmodel, keras_batch, [tensor.name for tensor in self._watched])
-        figures = [*([self._before_softmax] if self._before_softmax else []), *self._layers]
-        for agreement, tensor, got in zip(
-            figures, self._watched, self._inside.run(*feeds), strict=True
-        ):
-            agreement.add(expected[tensor.name], as_int8(got))
 
     def _agreement(self, tensor: Tensor) -> Agreement:
         return Agreement(tensor.name, self._kinds.get(tensor.name, "input"))

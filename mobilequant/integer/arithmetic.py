@@ -1,4 +1,4 @@
-"""The integer arithmetic of LiteRT's int8 operators (default CPU path, XNNPACK), operator by operator.
+"""The integer arithmetic of LiteRT's int8 operators on its default CPU path, XNNPACK.
 
 Every function takes and returns *centred* integers X = q − zero point as float32 whole numbers
 (|X| ≤ 255: exact), because that is what padding, convolution and addition work on; the scales

@@ -1,4 +1,4 @@
-"""Operators with weights: convolution or dense, batch normalization and activation, one integer step.
+"""Operators with weights: kernel, batch normalization and activation as one integer step.
 
 A device runs [convolution, batch normalization, ReLU6] as one operator. So does a `FoldedLayer`:
 the stock Keras layers stay inside it, with their variables, initializers and regularizers; in

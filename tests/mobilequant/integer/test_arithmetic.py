@@ -51,7 +51,7 @@ def codes_of(values, grid):
 
 
 def output_grid(random, spread):
-    """A grid on which values of that standard deviation fill the integers, now and then overflow."""
+    """A grid that values of that standard deviation fill, and now and then overflow."""
     scale = np.float32(max(spread, 1e-6) * 10 ** random.uniform(-2.5, -1))
     return Grid(scale, np.float32(random.integers(-128, 128)))
 
