@@ -1,0 +1,165 @@
+"""What a quantized training step costs: float, `ste`, `denoise`, and TFMOT's for the tf_keras twin.
+
+    python benchmarks/training_step.py [--tfmot-python /path/to/venv/bin/python]
+
+MobileNetV2 96×96, batch 32, SGD, no XLA. All models take turns in one run, a few steps at a
+time, so that what else the machine does hits all of them; medians. TFMOT and tf_keras need an
+environment of their own (`pip install 'mobilequant[tfmot]'`); without it that part is left out
+and said to be. Writes results/training_step.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+SIZE, BATCH, CLASSES = 96, 32, 1000
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=6)
+    parser.add_argument("--steps", type=int, default=5, help="steps of a model's turn")
+    parser.add_argument("--tfmot-python", help="Python of an environment with TFMOT")
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.worker:
+        return work(arguments.worker)
+    names = ["float", "ste", "denoise"]
+    pythons = dict.fromkeys(names, sys.executable)
+    if arguments.tfmot_python:
+        pythons |= dict.fromkeys(["tf_keras float", "tfmot"], arguments.tfmot_python)
+    print(f"{len(pythons)} models, {arguments.rounds} rounds of {arguments.steps} steps.")
+    workers = {name: start(name, python) for name, python in pythons.items()}
+    times, first = {name: [] for name in workers}, {}
+    for name, worker in workers.items():
+        first[name] = ask(worker, 1)[0]
+        ask(worker, 2)
+        print(f"{name}: first step {first[name]:.1f} s (tracing)", flush=True)
+    for round_number in range(arguments.rounds):
+        for name, worker in workers.items():
+            times[name] += ask(worker, arguments.steps)
+        print(f"round {round_number + 1} of {arguments.rounds}", flush=True)
+    memory = {name: stop(worker) for name, worker in workers.items()}
+
+    import common
+
+    medians = {name: statistics.median(values) for name, values in times.items()}
+    base = medians["float"]
+    common.write(
+        "training_step",
+        {
+            name: {
+                "median_s": medians[name],
+                "ratio_to_float": medians[name] / base,
+                "fastest_s": min(times[name]),
+                "ratio_of_fastest_to_float": min(times[name]) / min(times["float"]),
+                "first_step_s": first[name],
+                "peak_memory_mib": memory[name],
+            }
+            for name in workers
+        },
+        model=f"MobileNetV2 {SIZE}x{SIZE} batch {BATCH}",
+        tfmot="measured" if arguments.tfmot_python else "left out: no --tfmot-python",
+        **{key: value for key, value in vars(arguments).items() if key != "tfmot_python"},
+    )
+    return None
+
+
+def start(name, python):
+    command = [python, os.path.abspath(__file__), "--worker", name]
+    return subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+
+
+def ask(worker, steps):
+    worker.stdin.write(f"{steps}\n")
+    worker.stdin.flush()
+    answer = worker.stdout.readline()
+    if not answer:
+        raise RuntimeError(f"worker ended: {' '.join(worker.args)}")
+    return json.loads(answer)
+
+
+def stop(worker):
+    peak = ask(worker, 0)[0]
+    worker.wait()
+    return peak
+
+
+def work(name):
+    """Serves steps: reads a number, runs as many, prints their seconds; 0 prints peak memory."""
+    step = STEPS[name]()
+    for line in sys.stdin:
+        count = int(line)
+        if not count:
+            print(json.dumps([resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))
+            break
+        seconds = []
+        for _ in range(count):
+            started = time.perf_counter()
+            step()
+            seconds.append(time.perf_counter() - started)
+        print(json.dumps(seconds), flush=True)
+
+
+def keras_3(estimator):
+    import keras
+    import numpy as np
+
+    import mobilequant as mq
+
+    keras.utils.set_random_seed(0)
+    model = keras.applications.MobileNetV2((SIZE, SIZE, 3), weights=None, classes=CLASSES)
+    if estimator:
+        model = mq.quantize(model, "w8a8", estimator=estimator)
+    model.compile(keras.optimizers.SGD(0.01), "sparse_categorical_crossentropy", jit_compile=False)
+    return stepper(model, np)
+
+
+def tf_keras(quantized):
+    import numpy as np
+    import tf_keras as keras
+
+    model = keras.applications.MobileNetV2((SIZE, SIZE, 3), weights=None, classes=CLASSES)
+    if quantized:
+        import tensorflow_model_optimization as tfmot
+
+        model = tfmot.quantization.keras.quantize_model(model)
+    model.compile(keras.optimizers.SGD(0.01), "sparse_categorical_crossentropy", jit_compile=False)
+    return stepper(model, np)
+
+
+def stepper(model, np):
+    """One training step through the model's own train function, input pipeline excluded."""
+    import tensorflow as tf
+
+    random = np.random.default_rng(0)
+    x = random.uniform(-1, 1, (BATCH, SIZE, SIZE, 3)).astype("float32")
+    y = random.integers(0, CLASSES, BATCH)
+    data = iter(tf.data.Dataset.from_tensors((tf.constant(x), tf.constant(y))).repeat())
+    if hasattr(model, "_symbolic_build"):
+        model._symbolic_build(data_batch=(x, y))
+    model.make_train_function()
+    return lambda: model.train_function(data)
+
+
+STEPS = {
+    "float": lambda: keras_3(None),
+    "ste": lambda: keras_3("ste"),
+    "denoise": lambda: keras_3("denoise"),
+    "tf_keras float": lambda: tf_keras(False),
+    "tfmot": lambda: tf_keras(True),
+}
+
+if __name__ == "__main__":
+    sys.exit(main())
