@@ -27,6 +27,9 @@ SMALLEST, LARGEST = -128, 127
 #: Largest magnitude of a centred activation, q − z.
 _LARGEST_CENTRED = LARGEST - SMALLEST
 
+#: Scale of an input over scale of the output within which ADD has this arithmetic, [low, high).
+ADD_RATIOS = (2.0**-10, 256.0)
+
 #: Whole numbers up to here are exact in float32.
 _EXACT = 2**24
 

@@ -106,6 +106,16 @@ class QuantizedAdd(_Unweighted):
 
     def freeze(self, inputs, output_shape):
         output = self.describe_output(output_shape)
+        smallest, largest = arithmetic.ADD_RATIOS
+        for source in inputs:
+            ratio = float(source.scale / output.scale)
+            if not smallest <= ratio < largest:
+                raise ValueError(
+                    f"Layer {self.name!r}: its input {source.name!r} has {ratio:.3g} times the "
+                    f"scale of its output; the device adds exactly from {smallest:.3g} up to "
+                    f"{largest:g} times. One branch is all but dead: look at its range, train on, "
+                    "or remove it."
+                )
         activation = FUSED_ACTIVATIONS[self.activation][1]
         return [integer.Operator("ADD", self.name, inputs, [output], activation=activation)], output
 

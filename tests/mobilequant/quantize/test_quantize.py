@@ -372,6 +372,13 @@ def test_freeze_refuses_what_has_no_ranges_or_sizes(calibrated):
         freeze(open_size)
 
 
+def test_a_dead_branch_is_named(calibrated):
+    project = calibrated.get_layer("project").output_quantizer
+    project.range.assign(project.range * 1e-5)
+    with pytest.raises(ValueError, match=r"Layer 'add'.*'project'.*all but dead"):
+        freeze(calibrated)
+
+
 def test_a_users_own_rule():
     @keras.saving.register_keras_serializable("test")
     class Doubled(keras.layers.Conv2D):
