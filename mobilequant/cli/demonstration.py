@@ -13,10 +13,10 @@ from mobilequant.cli import console, files
 from mobilequant.cli.quiet import import_tensorflow, quiet
 
 _STEPS = 6
-_IMAGE_SIZE = 32
-_BATCH_SIZE = 64
+_IMAGE_SIZE = 20
+_BATCH_SIZE = 32
 _TEST_BATCH_SIZE = 128
-_RATE, _FINE_TUNING_RATE = 4e-3, 4e-4
+_RATE, _FINE_TUNING_RATE = 3e-3, 3e-4
 
 
 class Demonstration:
@@ -65,7 +65,7 @@ class Demonstration:
             data.image_shape,
             data.num_classes,
             alpha=0.35,
-            early_strides=(2, 1),
+            early_strides=(1, 1),
             batch_norm_momentum=fit.batch_norm_momentum(steps * epochs),
         )
         rate = fit.cosine_schedule(_RATE, steps * epochs, steps if epochs > 2 else 0)
@@ -173,7 +173,11 @@ def _print_table(result: dict) -> None:
         ("latency", f"{result['latency_ms']:.2f} ms an image, 1 thread of this CPU"),
         ("operators", ", ".join(f"{n} {name}" for name, n in result["operators"].items())),
     ]
-    table = Table(title="digits, MobileNetV2 0.35, 32x32", show_header=False, title_justify="left")
+    table = Table(
+        title=f"digits, MobileNetV2 0.35, {_IMAGE_SIZE}x{_IMAGE_SIZE} pixels",
+        show_header=False,
+        title_justify="left",
+    )
     table.add_column(style="bold", no_wrap=True)
     table.add_column()
     for row in rows:

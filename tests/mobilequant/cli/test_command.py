@@ -2,18 +2,28 @@
 
 import json
 
+import keras
 import pytest
 
 from mobilequant.cli import commands, main
+from mobilequant.quantize.state import PHASES, quantized_layers
 
-TRAIN = "train --data digits --image-size 16 --alpha 0.35 --early-strides 2 2 --limit 64 --epochs 1"
+
+def save_tiny(path, seed=0):
+    """Writes a small float classifier of the digits with random weights."""
+    keras.utils.set_random_seed(seed)
+    layers = [keras.Input((16, 16, 3)), keras.layers.Conv2D(8, 3, strides=2, use_bias=False)]
+    layers += [keras.layers.BatchNormalization(), keras.layers.ReLU(max_value=6)]
+    layers += [keras.layers.DepthwiseConv2D(3), keras.layers.GlobalAveragePooling2D()]
+    layers += [keras.layers.Dense(10, activation="softmax")]
+    keras.Sequential(layers, name="tiny").save(path)
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """A folder with a float model, a calibrated one and its file, made by the command."""
     folder = tmp_path_factory.mktemp("made")
-    assert main([*TRAIN.split(), "-o", str(folder / "float.keras")]) == 0
+    save_tiny(folder / "float.keras")
     quantize = ["quantize", folder / "float.keras", "-o", folder / "q.keras"]
     assert main([*map(str, quantize), "--data", "digits", "--calibrate", "40"]) == 0
     assert main(["convert", str(folder / "q.keras"), "-o", str(folder / "q.tflite")]) == 0
@@ -53,19 +63,19 @@ def test_tables_of_the_parser_are_those_of_the_library():
     assert set(train.OPTIMIZERS) == set(fit.LEARNING_RATES)
 
 
-def test_train_writes_a_compiled_model_and_its_accuracy(made, tmp_path, capsys):
-    import keras
-
+def test_train_makes_a_mobilenet(tmp_path, capsys):
     output = tmp_path / "m.keras"
-    code, result, err = run(capsys, *TRAIN.split(), "--validation", "0.25", "-o", output)
+    model = "--image-size 16 --alpha 0.35 --early-strides 2 2"
+    line = f"train --data digits --limit 64 --validation 0.25 --epochs 1 {model} -o {output}"
+    code, result, err = run(capsys, *line.split())
     assert code == 0 and result["path"] == str(output) and result["size"] == output.stat().st_size
     assert result["sizes"] == {"train": 64, "validation": 64, "test": 64}
     assert not result["quantized"] and 0 <= result["test_accuracy"] <= 1
     assert "epoch 1/1" in err and "validation accuracy" in err
     assert list(tmp_path.iterdir()) == [output]  # no backup, nothing temporary
     model = keras.models.load_model(output)
+    assert model.name == "mobilenetv2_0.35_16" and model.optimizer is not None
     assert model.input_shape == (None, 16, 16, 3) and model.output_shape == (None, 10)
-    assert model.optimizer is not None
 
 
 def test_quantize_without_data_leaves_the_ranges_open(made, tmp_path, capsys):
@@ -117,28 +127,35 @@ def test_results_for_people(made, capsys):
 
 
 def test_verify_exits_with_1_where_the_file_is_of_another_model(made, tmp_path, capsys):
-    q, f = tmp_path / "q.keras", made / "float.keras"
-    assert main(["quantize", str(f), "-o", str(q), "--data", "digits", "--calibrate", "2"]) == 0
+    q, f = tmp_path / "q.keras", tmp_path / "other.keras"
+    save_tiny(f, seed=1)
+    assert main(["quantize", str(f), "-o", str(q), "--data", "digits", "--calibrate", "40"]) == 0
     verify = ["verify", q, made / "q.tflite", "--data", "digits", "--limit", 8]
     code, result, err = run(capsys, *verify)
     assert code == 1 and not result["contract"]
     assert "q.tflite breaks the contract" in err and len(err.strip().splitlines()) == 2
 
 
-@pytest.mark.slow
-def test_quantized_training_through_its_phases(made, tmp_path, capsys):
-    import keras
+def phases(path):
+    """The phases of all layers of a saved model."""
+    layers = quantized_layers(keras.models.load_model(path))
+    return {int(layer.output_quantizer.phase) for layer in layers}
 
-    from mobilequant.quantize.state import quantized_layers
 
-    output = tmp_path / "tuned.keras"
-    arguments = ["train", "--model", made / "float.keras", "--data", "digits", "--limit", 64]
+def test_quantized_training_and_further_training_of_its_result(made, tmp_path, capsys):
+    output, further = tmp_path / "tuned.keras", tmp_path / "further.keras"
+    train = ["train", "--data", "digits", "--limit", 64, "--learning-rate", 1e-3]
     quantization = ["--quantize", "w8a8", "--float-epochs", 1, "--freeze-epochs", 1]
-    code, result, err = run(capsys, *arguments, *quantization, "--epochs", 3, "-o", output)
+    code, result, err = run(
+        capsys, *train, "--model", made / "float.keras", *quantization, "--epochs", 3, "-o", output
+    )
     assert code == 0 and result["quantized"] and "(quantized" in err
-    layers = quantized_layers(keras.models.load_model(output))
-    assert {int(layer.output_quantizer.phase) for layer in layers} == {2}
+    assert phases(output) == {PHASES["frozen"]}
     assert main(["convert", str(output), "-o", str(tmp_path / "tuned.tflite")]) == 0
+
+    code, result, _ = run(capsys, *train, "--model", output, "--epochs", 1, "-o", further)
+    assert code == 0 and result["quantized"]
+    assert phases(further) == {PHASES["quantized"]}  # frozen before, trained on all the same
 
 
 @pytest.mark.slow
