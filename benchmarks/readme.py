@@ -92,7 +92,8 @@ def cifar10(results, settings):
     ]
     return (
         f"**CIFAR-10, MobileNetV2 {settings['alpha']} at 32×32**, "
-        f"{settings['epochs']} float epochs ({results['float_seconds'] / 60:.0f} minutes on 2 shared cores) and "
+        f"{settings['epochs']} float epochs "
+        f"({results['float_seconds'] / 60:.0f} minutes on 2 shared cores) and "
         f"{settings['quantized_epochs']} quantized "
         f"({results['quantized_seconds'] / 60:.0f} minutes); all {results['test_images']:,} test "
         f"images; logits equal to Keras: {percent(logits['equal'])}\n\n" + markdown(rows)

@@ -244,13 +244,14 @@ class QuantizedConv2D(FoldedLayer):
     """A quantized `keras.layers.Conv2D`, see `FoldedLayer`: CONV_2D on the device."""
 
     kind = "CONV_2D"
+    arithmetic = staticmethod(arithmetic.convolution)
 
     def product(self, x, kernel):
         return ops.conv(x, kernel, **self._geometry())
 
     def integer_product(self, x, kernel, bias, scaling, output, activation):
         geometry = self._geometry()
-        return arithmetic.convolution(
+        return self.arithmetic(
             x,
             kernel,
             largest_integer(self.weight_scheme.bits),
@@ -285,6 +286,7 @@ class QuantizedDepthwiseConv2D(QuantizedConv2D):
     """A quantized `keras.layers.DepthwiseConv2D`: DEPTHWISE_CONV_2D on the device."""
 
     kind = "DEPTHWISE_CONV_2D"
+    arithmetic = staticmethod(arithmetic.depthwise_convolution)
 
     def flat_kernel(self):
         height, width, channels, multiplier = self.layer.kernel.shape
@@ -299,21 +301,6 @@ class QuantizedDepthwiseConv2D(QuantizedConv2D):
 
     def product(self, x, kernel):
         return ops.depthwise_conv(x, kernel, **self._geometry())
-
-    def integer_product(self, x, kernel, bias, scaling, output, activation):
-        geometry = self._geometry()
-        return arithmetic.depthwise_convolution(
-            x,
-            kernel,
-            largest_integer(self.weight_scheme.bits),
-            bias,
-            scaling,
-            output,
-            activation,
-            strides=geometry["strides"],
-            padding=geometry["padding"],
-            dilation=geometry["dilation_rate"],
-        )
 
     def options(self):
         return {**super().options(), "multiplier": int(self.layer.depth_multiplier)}

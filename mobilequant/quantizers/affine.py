@@ -12,8 +12,8 @@ from keras import ops, quantizers
 
 from mobilequant.quantizers.scheme import Scheme
 
-#: A range narrower than this (a constant, or a dead layer) is taken as one wide.
-SMALLEST_RANGE = 1e-6
+#: A range is at least this wide; one of no width at all (a dead layer) is taken as 1 wide.
+SMALLEST_RANGE = 1e-20
 
 
 def integer_limits(bits: int) -> tuple[int, int]:
@@ -36,7 +36,7 @@ def affine_grid(low, high, bits: int = 8):
     low = ops.minimum(low, 0.0)
     high = ops.maximum(high, 0.0)
     width = high - low
-    width = ops.where(width < SMALLEST_RANGE, ops.ones_like(width), width)
+    width = ops.where(width > 0.0, ops.maximum(width, SMALLEST_RANGE), ops.ones_like(width))
     scale = width * float(np.float32(1 / (largest - smallest)))
     zero_point = ops.clip(ops.round(smallest - low / scale), smallest, largest)
     return scale, zero_point
