@@ -16,7 +16,7 @@ _STEPS = 6
 _IMAGE_SIZE = 20
 _BATCH_SIZE = 32
 _TEST_BATCH_SIZE = 128
-_RATE, _FINE_TUNING_RATE = 3e-3, 3e-4
+_RATE, _FINE_TUNING_RATE = 3e-3, 1e-4
 
 
 class Demonstration:

@@ -29,7 +29,7 @@ def add_arguments(parser) -> None:
         help="folder for the models and the file (default: ./mobilequant-demo)",
     )
     parser.add_argument(
-        "--epochs", type=args.count, default=8, metavar="N", help="in float (default: 8)"
+        "--epochs", type=args.count, default=6, metavar="N", help="in float (default: 6)"
     )
     parser.add_argument(
         "--quantized-epochs",
