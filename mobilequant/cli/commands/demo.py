@@ -29,14 +29,14 @@ def add_arguments(parser) -> None:
         help="folder for the models and the file (default: ./mobilequant-demo)",
     )
     parser.add_argument(
-        "--epochs", type=args.count, default=6, metavar="N", help="in float (default: 6)"
+        "--epochs", type=args.count, default=7, metavar="N", help="in float (default: 7)"
     )
     parser.add_argument(
         "--quantized-epochs",
         type=args.count,
-        default=3,
+        default=2,
         metavar="N",
-        help="of fine-tuning, the last with frozen ranges (default: 3)",
+        help="of fine-tuning, the last with frozen ranges (default: 2)",
     )
     parser.add_argument(
         "--limit", type=args.count, metavar="N", help="only N images of each part, to try it out"
