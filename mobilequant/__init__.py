@@ -1,16 +1,31 @@
 """mobilequant: quantize Keras 3 vision models, train them, and know what the device computes."""
 
-from mobilequant import layers, models, training
-from mobilequant.quantize import (
-    Recipe,
-    Rule,
-    calibrate,
-    freeze,
-    quantize,
-    register_rule,
-    set_phase,
-)
-from mobilequant.quantizers import Scheme
+import sys
+from pathlib import Path
+
+
+def _is_the_command() -> bool:
+    """Whether this process is `mobilequant …` or `python -m mobilequant.cli …`.
+
+    The command answers `--help` and wrong usage without TensorFlow, which takes seconds to
+    import and writes to stderr; it imports what it needs itself, quietly.
+    """
+    program = Path(sys.argv[0]).stem if sys.argv and sys.argv[0] else ""
+    return program == "mobilequant" or (program == "-m" and "mobilequant.cli" in sys.orig_argv)
+
+
+if not _is_the_command():
+    from mobilequant import layers, models, training
+    from mobilequant.quantize import (
+        Recipe,
+        Rule,
+        calibrate,
+        freeze,
+        quantize,
+        register_rule,
+        set_phase,
+    )
+    from mobilequant.quantizers import Scheme
 
 __version__ = "0.1.0"
 

@@ -137,8 +137,8 @@ def _regress(x, x_hat, scale, ridge):
         a, mean x, mean x̂, B.
     """
     mean_x, mean_hat = ops.mean(x), ops.mean(x_hat)
-    variance = ops.maximum(_mean_product(x_hat, x_hat) - mean_hat * mean_hat, 0.0)
-    covariance = _mean_product(x, x_hat) - mean_x * mean_hat
+    variance = ops.maximum(ops.mean(x_hat * x_hat) - mean_hat * mean_hat, 0.0)
+    covariance = ops.mean(x * x_hat) - mean_x * mean_hat
     regularized = variance + ridge * scale * scale
     return covariance / regularized, mean_x, mean_hat, regularized
 
@@ -151,14 +151,7 @@ def _denoise_gradient(g, x, x_hat, statistics):
     """
     slope, mean_x, mean_hat, regularized = ops.unstack(statistics, 4)
     mean_g = ops.mean(g)
-    kappa = (_mean_product(g, x_hat) - mean_g * mean_hat) / regularized
+    kappa = (ops.mean(g * x_hat) - mean_g * mean_hat) / regularized
     by_hat = kappa * (1.0 - 2.0 * slope)
     constant = (1.0 - slope) * mean_g - kappa * mean_x - by_hat * mean_hat
     return slope * g + (kappa * x + (by_hat * x_hat + constant))
-
-
-def _mean_product(a, b):
-    """Mean of a·b as rows of inner products: one pass, and no tensor of products is stored."""
-    row = a.shape[-1]
-    rows_a, rows_b = ops.reshape(a, (-1, 1, row)), ops.reshape(b, (-1, row, 1))
-    return ops.mean(ops.matmul(rows_a, rows_b)) / row
