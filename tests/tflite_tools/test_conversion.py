@@ -42,15 +42,13 @@ def twins_for_keras(monkeypatch):
             raise ValueError("Model 'm' has no ranges yet in 'stem': calibrate it.")
         return twin.graph
 
-    def infer_integers(twin, batch):
-        return [twin.tensors(batch)[tensor.name] for tensor in twin.graph.outputs]
-
-    def infer_tensors(twin, batch):
-        return twin.tensors(batch)
+    def infer_tensors(twin, batch, names=None):
+        found = twin.tensors(batch)
+        return {name: found[name] for name in names or found}
 
     # By import_module: the package's attribute of this name is the function `quantize`.
     keras_side = importlib.import_module("mobilequant.quantize")
-    for function in (freeze, infer_integers, infer_tensors):
+    for function in (freeze, infer_tensors):
         monkeypatch.setattr(keras_side, function.__name__, function)
 
 
