@@ -32,7 +32,6 @@ setup(
         # The digits that ship inside scikit-learn are the data set that needs no download.
         "scikit-learn>=1.5,<2",
         "rich>=13,<16",
-        "matplotlib>=3.9,<4",
     ],
     extras_require={
         "test": [
@@ -43,7 +42,7 @@ setup(
             "jax>=0.5",
         ],
         "jax": ["jax>=0.5"],
-        "notebooks": ["jupyterlab>=4,<5", "nbconvert>=7,<8"],
+        "notebooks": ["matplotlib>=3.9,<4", "jupyterlab>=4,<5", "nbconvert>=7,<8"],
         # TFMOT needs Keras 2 (tf_keras); the benchmarks run it in an environment of its own.
         "tfmot": ["tensorflow-model-optimization>=0.8,<0.9", "tf_keras>=2.21,<2.22"],
     },
