@@ -135,6 +135,9 @@ def test_a_real_ctrl_c(training, tmp_path):
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        # What started the tests may ignore ctrl-C (a shell's background job does), and a child
+        # inherits that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
         deadline = time.monotonic() + 120
