@@ -40,7 +40,7 @@ class Target:
     known_differences: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
-_MEAN_NOTE = "sums in another order on some processors; at most one step"
+_MEAN_NOTE = "sums in another order on some processors (not measured here)"
 _SOFTMAX_NOTE = "its exponential table differs from one library of mathematics to another"
 
 TARGETS: Mapping[str, Target] = {

@@ -102,7 +102,7 @@ class QuantizedLayer(keras.layers.Layer):
 
     def _infer_on_grids(self, inputs):
         if len(self._links.sources) != len(inputs):
-            # Never run: `_ready` is traced with it where the layer stands alone.
+            # An input that lies on no known grid: float is all there is, and `freeze` refuses it.
             return self.infer_float(*inputs, observing=False)
         centred = [recover(x, grid) for x, grid in zip(inputs, self.input_grids(), strict=True)]
         return self.infer_integer(*centred) * self.output_quantizer.grid().scale

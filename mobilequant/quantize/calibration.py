@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from mobilequant.layers.activation_quantizer import observing
-from mobilequant.quantize.state import PHASES, quantized_layers, set_phase
+from mobilequant.quantize.state import quantized_layers, set_phase
 
 METHODS = ("minmax", "moving_average")
 
@@ -53,7 +53,7 @@ def calibrate(qmodel, data, *, method="minmax", batch_size=32, steps=None, verbo
         for quantizer, weights in zip(quantizers, former, strict=True):
             quantizer.set_weights(weights)
         raise
-    set_phase(qmodel, next(key for key, value in PHASES.items() if value == 1))
+    set_phase(qmodel, "quantized")
     return qmodel
 
 

@@ -144,9 +144,10 @@ class WeightedRule(Rule):
         """Changes to the stock layer's configuration; refuses what the operator cannot do."""
         return {}
 
-    def build(self, group, context):
+    def build(self, group, context, **changes):
+        """As `Rule.build`; `changes` go into the stock layer's configuration."""
         head = group[0].layer
-        changes = {"activation": "linear", **self.changes(group, context)}
+        changes = {"activation": "linear", **self.changes(group, context), **changes}
         activation = function_name(head.activation)
         softmax = head.activation is keras.activations.softmax
         if activation is None and not softmax:
@@ -239,7 +240,8 @@ class ZeroPadding2DRule(Rule):
         if len(group) > 1:
             return find_rule(group[1].layer).absorbs(group[1:], following, context)
         return (
-            isinstance(following.layer, (keras.layers.Conv2D, keras.layers.DepthwiseConv2D))
+            # A user's own rule may not know what to do with another padding.
+            isinstance(find_rule(following.layer), Conv2DRule)
             and not context.graph.is_shared(following)
             and following.layer.padding == "valid"
             and _amounts_to_same(group[0], following)
@@ -249,11 +251,7 @@ class ZeroPadding2DRule(Rule):
         _require_channels_last(group[0].layer)
         if len(group) == 1:
             return [clone_layer(group[0].layer)]
-        rule = find_rule(group[1].layer)
-        padded = type(rule)()
-        changes = rule.changes
-        padded.changes = lambda *args: {**changes(*args), "padding": "same"}
-        return padded.build(group[1:], context)
+        return find_rule(group[1].layer).build(group[1:], context, padding="same")
 
 
 @register_rule(keras.layers.Add)
