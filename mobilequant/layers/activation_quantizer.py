@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import math
 
 import keras
 import numpy as np
 from keras import ops
 
-from mobilequant.integer.arithmetic import Grid
-from mobilequant.layers.variables import read
-from mobilequant.quantizers import Scheme, affine, affine_grid, fake_quantize_affine
+from mobilequant.integer.arithmetic import Grid, dequantize, quantize
+from mobilequant.layers.variables import read, scale_gradient
+from mobilequant.quantizers import (
+    Scheme,
+    affine,
+    affine_grid,
+    fake_quantize_affine,
+    group_axes,
+    integer_limits,
+    range_of,
+    step_count,
+    transform,
+)
+from mobilequant.quantizers.replicas import extremes_over_replicas
 
 #: Values of `ActivationQuantizer.phase`.
 FLOAT, QUANTIZED, FROZEN = affine.BYPASS, affine.LIVE, affine.FROZEN
@@ -41,19 +53,32 @@ def observation_method() -> str | None:
 
 @keras.saving.register_keras_serializable(package="mobilequant")
 class ActivationQuantizer(keras.layers.Layer):
-    """Quantizes one activation tensor with one scale and one integer zero point.
+    """Quantizes one activation tensor.
 
-    In training the range is that of the batch, and a moving range follows: the plain average of
-    the batches until `1 / (1 − momentum)` of them were seen, an exponential one from then on.
-    Inference uses the moving range. Once frozen, training uses it too and moves it no more.
+    In training the range is that of the batch, and so is the dequantization; moving averages
+    follow: the plain average of the batches until `1 / (1 − momentum)` of them were seen, an
+    exponential one from then on. Inference uses the moving ones. Once frozen, training uses them
+    too and moves them no more.
+
+    At 8 bits, affine, one scale for all, it stays on a grid that a device has (an integer zero
+    point), and inference on that grid. Any other scheme infers in float.
 
     Args:
-        scheme: An affine `Scheme` of 8 bits with granularity "tensor".
-        momentum: Of the moving range, in [0, 1).
+        scheme: `Scheme` of the activations.
+        momentum: Of the moving averages, in [0, 1).
         lowest: Smallest value the tensor can have, where that is known (0.0 after a ReLU): one
             pass over the tensor less.
         fixed: `(scale, zero_point)` where the file format fixes them (softmax: 1/256, −128);
             then the tensor is not quantized in training and has no moving range.
+
+    Attributes:
+        range: Moving range, (2,) or, with one scale a channel, (2, channels).
+        dequantization: Moving slope and offset of y = slope·q + offset, shaped as `range`; not on
+            a device's grid.
+        step, offset: Learned step size and lower end, trainable; with `range="learned"` only.
+            `calibrate` sets where they start.
+        observed: Batches that the moving averages have seen; 0: not calibrated.
+        phase: FLOAT, QUANTIZED or FROZEN.
     """
 
     def __init__(self, scheme=None, *, momentum=0.99, lowest=None, fixed=None, **kwargs):
@@ -62,28 +87,31 @@ class ActivationQuantizer(keras.layers.Layer):
         self.momentum = momentum
         self.lowest = lowest
         self.fixed = tuple(fixed) if fixed is not None else None
+        if self.scheme is None:
+            return
+        if self.scheme.granularity == "block" or self.scheme.sparsity is not None:
+            raise ValueError(
+                f"{self.name!r}: blocks and sparsity are for weights, not for activations: "
+                f"{self.scheme}."
+            )
 
     def build(self, input_shape=None):
-        if self.fixed is None:
-            self.range = self.add_weight(
-                name="range",
-                shape=(2,),
-                initializer="zeros",
-                trainable=False,
-                autocast=False,
-                dtype="float32",
-                aggregation="mean",
-            )
-            # Batches that the moving range has seen; 0: not calibrated.
-            self.observed = self.add_weight(
-                name="observed",
-                shape=(),
-                initializer="zeros",
-                trainable=False,
-                autocast=False,
-                dtype="float32",
-                aggregation="only_first_replica",
-            )
+        if self.quantizing:
+            channels = self.scheme.granularity == "channel"
+            if channels and (not input_shape or input_shape[-1] is None):
+                raise ValueError(f"{self.name!r}: one scale a channel needs the channels' number.")
+            shape = (input_shape[-1],) if channels else ()
+            self.range = self._state("range", (2, *shape))
+            if not self.scheme.on_device_grid:
+                self.dequantization = self._state("dequantization", (2, *shape))
+            if self.scheme.range == "learned":
+                self.step = self._state("step", shape, trainable=True)
+                self.offset = (
+                    self._state("offset", shape, trainable=True)
+                    if self.scheme.grid == "affine"
+                    else None
+                )
+            self.observed = self._state("observed", (), aggregation="only_first_replica")
         self.phase = self.add_weight(
             name="phase",
             shape=(),
@@ -96,14 +124,24 @@ class ActivationQuantizer(keras.layers.Layer):
         self.built = True
 
     @property
+    def quantizing(self) -> bool:
+        """Whether it does anything: neither left in float nor fixed by the format."""
+        return self.fixed is None and self.scheme.quantized
+
+    @property
+    def on_device_grid(self) -> bool:
+        """Whether a device holds its output: int8, one scale, one zero point."""
+        return self.fixed is not None or self.scheme.on_device_grid
+
+    @property
     def calibrated(self) -> bool:
         """Whether the range is known. Reads a variable: not for use inside a graph."""
-        return self.fixed is not None or float(self.observed) > 0
+        return not self.quantizing or float(self.observed) > 0
 
     def ready(self):
         """Boolean tensor: quantization is on and the range is known."""
         on = read(self.phase) > FLOAT
-        if self.fixed is not None:
+        if not self.quantizing:
             return on
         return ops.logical_and(on, read(self.observed) > 0.0)
 
@@ -112,42 +150,75 @@ class ActivationQuantizer(keras.layers.Layer):
         return ops.equal(read(self.phase), FROZEN)
 
     def grid(self) -> Grid:
-        """Scale and zero point of inference, as tensors."""
+        """Scale and zero point of inference, as tensors; on a device's grid only."""
         if self.fixed is not None:
             return Grid(*(ops.convert_to_tensor(v, dtype="float32") for v in self.fixed))
-        moving = read(self.range)
-        return Grid(*affine_grid(moving[0], moving[1], self.scheme.bits))
+        return Grid(*affine_grid(*self._inference_range(), self.scheme.bits))
 
     def call(self, x):
-        """Training: quantizes `x`, by phase, and lets the moving range follow."""
-        if self.fixed is not None:
+        """Training: quantizes `x`, by phase, and lets the moving averages follow."""
+        if not self.quantizing:
             return x
-        low, high = self._extremes(x)
-        moving = read(self.range)
         phase = read(self.phase)
-        self._follow(ops.stack([low, high]), moving, phase)
-        return fake_quantize_affine(x, (low, high), ops.unstack(moving, 2), phase, self.scheme)
+        if self.scheme.on_device_grid and self.scheme.range != "learned":
+            batch = self._batch_range(x)
+            moving = read(self.range)
+            moving_range = ops.unstack(moving, 2)
+            if self.scheme.range == "moving":
+                seen = read(self.observed) > 0.0
+                used = [ops.where(seen, m, b) for m, b in zip(moving_range, batch, strict=True)]
+            else:
+                used = batch
+            self._follow([(self.range, batch)], phase)
+            return fake_quantize_affine(x, used, moving_range, phase, self.scheme, sync=True)
+        return self._transform(x, phase)
+
+    def infer(self, x):
+        """Inference where the layer that follows computes in float."""
+        if not self.quantizing:
+            return x
+        if self.scheme.on_device_grid:
+            grid = self.grid()
+            on_grid = dequantize(quantize(x, grid), grid)
+            return ops.where(self.ready(), on_grid, x)
+        low, high = self._shaped(self._inference_range(), x)
+        given = self._shaped(ops.unstack(read(self.dequantization), 2), x)
+        if self.scheme.estimator != "denoise":
+            given = None
+        on = ops.cast(self.ready(), "float32")
+        return transform(x, self.scheme, self._axes(x), low, high, on=on, live=0.0, given=given)[0]
 
     def observe(self, x, method: str):
         """Calibration: widens or averages the range by that of `x`."""
-        if self.fixed is not None:
+        if not self.quantizing:
             return
-        low, high = self._extremes(x)
-        batch = ops.stack([low, high])
+        batch = self._batch_range(x)
+        flat = ops.stack([ops.reshape(end, self.range.shape[1:]) for end in batch])
         moving, seen = read(self.range), read(self.observed)
-        if method == "minmax":
-            wider = ops.stack([ops.minimum(moving[0], low), ops.maximum(moving[1], high)])
-            batch = ops.where(seen > 0, wider, batch)
+        if method == "minmax" and self.scheme.range in ("minmax", "moving"):
+            wider = ops.stack([ops.minimum(moving[0], flat[0]), ops.maximum(moving[1], flat[1])])
+            flat = ops.where(seen > 0, wider, flat)
         else:
-            batch = moving + (batch - moving) / (seen + 1.0)
-        self.range.assign(batch)
+            flat = moving + (flat - moving) / (seen + 1.0)
+        self.range.assign(flat)
+        low, high = ops.unstack(flat, 2)
+        if self.scheme.range == "learned":
+            affine = self.scheme.grid == "affine"
+            self.step.assign(((high - low) if affine else high) / step_count(self.scheme))
+            if affine:
+                self.offset.assign(low)
+        if not self.scheme.on_device_grid:
+            _, *g = transform(x, self.scheme, self._axes(x), *self._shaped((low, high), x))
+            g = ops.stack([ops.reshape(v, self.range.shape[1:]) for v in g])
+            former = read(self.dequantization)
+            self.dequantization.assign(former + (g - former) / (seen + 1.0))
         self.observed.assign(seen + 1.0)
 
     def reset(self):
         """Forgets the range."""
-        if self.fixed is None:
-            self.range.assign(np.zeros(2, "float32"))
-            self.observed.assign(0.0)
+        if self.quantizing:
+            for variable in (self.range, self.observed):
+                variable.assign(np.zeros(variable.shape, "float32"))
 
     def get_config(self):
         return {
@@ -158,15 +229,110 @@ class ActivationQuantizer(keras.layers.Layer):
             "fixed": list(self.fixed) if self.fixed else None,
         }
 
-    def _extremes(self, x):
-        x = ops.stop_gradient(x)
-        low = ops.min(x) if self.lowest is None else ops.convert_to_tensor(self.lowest, x.dtype)
-        return low, ops.max(x)
-
-    def _follow(self, batch, moving, phase):
-        seen = read(self.observed)
-        step = ops.where(
-            ops.equal(phase, FROZEN), 0.0, ops.maximum(1.0 - self.momentum, 1.0 / (seen + 1.0))
+    def _transform(self, x, phase):
+        """Training with any scheme that is not the plain grid of a device."""
+        scheme = self.scheme
+        frozen = ops.equal(phase, FROZEN)
+        batch = self._batch_range(x)
+        moving = self._shaped(self._inference_range(), x)
+        used = batch
+        if scheme.range == "moving":
+            known = read(self.observed) > 0.0
+            used = [ops.where(known, m, b) for m, b in zip(moving, batch, strict=True)]
+        elif scheme.range == "learned":
+            known = read(self.observed) > 0.0
+            learned = self._shaped(self._learned_range(x), x)
+            used = [ops.where(known, m, b) for m, b in zip(learned, batch, strict=True)]
+        elif scheme.estimator != "denoise" or not scheme.range_gradient:
+            used = [ops.stop_gradient(end) for end in batch]
+        low, high = (ops.where(frozen, m, u) for m, u in zip(moving, used, strict=True))
+        if scheme.on_device_grid:
+            low, high = _nudged(low, high, scheme.bits)
+            given = ((high - low) / step_count(scheme), low)
+        else:
+            given = self._shaped(ops.unstack(read(self.dequantization), 2), x)
+        on = ops.cast(phase > FLOAT, "float32")
+        live = 1.0 - ops.cast(frozen, "float32")
+        given = tuple(ops.stop_gradient(value) for value in given)
+        y, slope, offset = transform(
+            x, scheme, self._axes(x), low, high, on=on, live=live, given=given, sync=True
         )
-        self.range.assign(moving + (batch - moving) * step)
-        self.observed.assign(seen + ops.where(ops.equal(phase, FROZEN), 0.0, 1.0))
+        pairs = [(self.range, used if scheme.range == "learned" else batch)]
+        if not scheme.on_device_grid:
+            pairs.append((self.dequantization, (slope, offset)))
+        self._follow(pairs, phase)
+        return y
+
+    def _axes(self, x):
+        return group_axes(len(x.shape), self.scheme.granularity)
+
+    def _shaped(self, ends, x):
+        """Numbers of the groups, shaped to go with `x`."""
+        shape = [1] * len(x.shape)
+        if self.scheme.granularity == "channel":
+            shape[-1] = x.shape[-1]
+        return tuple(ops.reshape(end, shape) for end in ends)
+
+    def _batch_range(self, x):
+        """(low, high) of the batch over all replicas: scalars on a device's grid, else shaped."""
+        scheme = self.scheme
+        if scheme.on_device_grid and scheme.range in ("minmax", "moving"):
+            x = ops.stop_gradient(x)
+            low = ops.min(x) if self.lowest is None else ops.convert_to_tensor(self.lowest, x.dtype)
+            return extremes_over_replicas(low, ops.max(x))
+        ends = range_of(x, scheme, self._axes(x), sync=True)
+        if scheme.on_device_grid and scheme.range != "learned":
+            return tuple(ops.reshape(ops.stop_gradient(end), ()) for end in ends)
+        return ends
+
+    def _inference_range(self):
+        if self.scheme.range == "learned":
+            return self._learned_range()
+        return ops.unstack(read(self.range), 2)
+
+    def _learned_range(self, x=None):
+        """The learned range; with the gradient of arXiv:1902.08153, section 2.2, for training."""
+        steps = step_count(self.scheme)
+        share = 1.0
+        if x is not None:
+            features = math.prod(x.shape[1:]) / math.prod(self.step.shape)
+            share = (features * steps) ** -0.5
+        span = scale_gradient(ops.abs(read(self.step)), share) * float(steps)
+        if self.offset is None:
+            return -span, span
+        low = scale_gradient(read(self.offset), share)
+        return low, low + span
+
+    def _follow(self, pairs, phase):
+        """Moves every variable towards what its batch shows, unless frozen."""
+        frozen = ops.equal(phase, FROZEN)
+        seen = read(self.observed)
+        rate = ops.where(frozen, 0.0, ops.maximum(1.0 - self.momentum, 1.0 / (seen + 1.0)))
+        for variable, batch in pairs:
+            batch = ops.stack([ops.reshape(end, variable.shape[1:]) for end in batch])
+            moving = read(variable)
+            variable.assign(moving + (ops.stop_gradient(batch) - moving) * rate)
+        if self.scheme.range != "learned":
+            # Where learning starts is for `calibrate` to say.
+            self.observed.assign(seen + ops.where(frozen, 0.0, 1.0))
+
+    def _state(self, name, shape, trainable=False, aggregation="mean"):
+        return self.add_weight(
+            name=name,
+            shape=shape,
+            initializer="zeros",
+            trainable=trainable,
+            autocast=False,
+            dtype="float32",
+            aggregation="none" if trainable else aggregation,
+        )
+
+
+def _nudged(low, high, bits):
+    """The nearest range that a device can hold, as noise on the one given."""
+    scale, zero_point = affine_grid(low, high, bits)
+    smallest, largest = integer_limits(bits)
+    ends = (smallest - zero_point) * scale, (largest - zero_point) * scale
+    return tuple(
+        end + ops.stop_gradient(held - end) for end, held in zip((low, high), ends, strict=True)
+    )

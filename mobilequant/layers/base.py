@@ -2,6 +2,8 @@
 
 Between quantized layers flow real values. In inference each lies exactly on its tensor's grid,
 so that the next layer recovers the integer from it and computes on integers, as the device does.
+Where no device holds the integers (less than 8 bits in activations, affine or block-wise weights),
+a layer infers in float what it trains, with the moving statistics.
 For that a layer must know the grid of its inputs: it finds the layers that make them, once, when
 it is called symbolically (`_keras_history`), which happens alike when a model is quantized,
 loaded, cloned or put together by hand.
@@ -16,6 +18,7 @@ from keras import ops
 from mobilequant import integer
 from mobilequant.integer.arithmetic import Grid, recover
 from mobilequant.layers.activation_quantizer import ActivationQuantizer, observation_method
+from mobilequant.quantizers import TERNARY
 
 #: Stock layers that leave every value on the grid on which it was.
 GRID_PRESERVING = (
@@ -37,7 +40,8 @@ class QuantizedLayer(keras.layers.Layer):
 
     A subclass has `output_quantizer` and implements `train(*inputs)` (differentiable, ends in
     `output_quantizer`), `infer_float(*inputs, observing)` (float, before the quantizer),
-    `infer_integer(*centred)` (centred integers in and out) and `freeze(inputs)`.
+    `infer_integer(*centred)` (centred integers in and out) and `freeze(inputs)`. Where it has
+    more quantizers than that of its output, it says so in `quantizers`, `obstacle` and `simulate`.
 
     Subclasses list the arguments that they add to the configuration in `get_config`.
     """
@@ -72,6 +76,8 @@ class QuantizedLayer(keras.layers.Layer):
             return outputs
         if training:
             return self.train(*inputs)
+        if not self.infers_integers:
+            return self.simulate(*inputs)
         return ops.cond(
             self._ready(),
             lambda: self._infer_on_grids(inputs),
@@ -79,6 +85,31 @@ class QuantizedLayer(keras.layers.Layer):
         )
 
     # What the rest of mobilequant calls.
+
+    @property
+    def quantizers(self) -> list[ActivationQuantizer]:
+        """Its activation quantizers."""
+        return [self.output_quantizer]
+
+    def obstacle(self) -> str | None:
+        """Why no device computes what this layer computes; None if one does."""
+        if self.output_quantizer.on_device_grid:
+            return None
+        return (
+            f"its output is {describe(self.output_quantizer.scheme)}; TFLite holds activations "
+            "of 8 bits, affine, with one scale"
+        )
+
+    @property
+    def infers_integers(self) -> bool:
+        """Whether inference computes what a device computes."""
+        return self.obstacle() is None and all(
+            source.output_quantizer.on_device_grid for source in self._links.sources
+        )
+
+    def simulate(self, *inputs):
+        """Inference in float, with the statistics that training left."""
+        return self.output_quantizer.infer(self.infer_float(*inputs, observing=False))
 
     def input_grids(self) -> list[Grid]:
         """Grids of the inputs, as tensors."""
@@ -146,8 +177,34 @@ def source_of(tensor):
             return None
 
 
-def build_quantizer(layer, name, scheme, **kwargs) -> ActivationQuantizer:
-    """Makes and builds the `ActivationQuantizer` of a layer's output."""
+def build_quantizer(layer, name, scheme, shape=None, **kwargs) -> ActivationQuantizer:
+    """Makes and builds an `ActivationQuantizer` of a layer.
+
+    Args:
+        layer: The layer.
+        name: Of the quantizer.
+        scheme: Its `Scheme`.
+        shape: Of the tensor that it quantizes; needed for one scale a channel.
+    """
     quantizer = ActivationQuantizer(scheme, name=name, **kwargs)
-    quantizer.build()
+    quantizer.build(shape)
     return quantizer
+
+
+def describe(scheme) -> str:
+    """A scheme in words: "4 bits, linear, one scale a channel"."""
+    if not scheme.quantized:
+        bits = "float"
+    elif scheme.bits == TERNARY:
+        bits = "ternary"
+    else:
+        bits = f"{scheme.bits} bit{'s' if scheme.bits > 1 else ''}"
+    if not scheme.quantized and scheme.sparsity is None:
+        return bits
+    shared = {
+        "tensor": "one scale",
+        "channel": "one scale a channel",
+        "block": f"one scale a block of {scheme.block_size}",
+    }[scheme.granularity]
+    sparse = [] if scheme.sparsity is None else [f"{scheme.sparsity} sparse"]
+    return ", ".join([bits, scheme.grid, shared, *sparse])

@@ -15,16 +15,12 @@ from keras import ops
 from mobilequant import integer
 from mobilequant.integer import arithmetic
 from mobilequant.integer.arithmetic import Grid
-from mobilequant.layers.activation_quantizer import FLOAT
-from mobilequant.layers.base import QuantizedLayer, build_quantizer
+from mobilequant.layers.activation_quantizer import FLOAT, observation_method
+from mobilequant.layers.base import QuantizedLayer, build_quantizer, describe
 from mobilequant.layers.normalization import batch_normalize, inference_factors
 from mobilequant.layers.variables import read
-from mobilequant.quantizers import (
-    Scheme,
-    fake_quantize_linear,
-    largest_integer,
-    quantize_linear,
-)
+from mobilequant.layers.weight_quantizer import WeightQuantizer
+from mobilequant.quantizers import Scheme
 from mobilequant.quantizers.exact import rounded
 
 #: Activations that an operator with weights fuses: Keras function, name in TFLite, lowest value.
@@ -48,8 +44,9 @@ class FoldedLayer(QuantizedLayer):
         layer: The stock Keras layer, without activation; it keeps its variables.
         normalization: The stock `BatchNormalization` behind it, or None.
         activation: "linear", "relu" or "relu6".
-        weights: `Scheme` of the kernel, linear.
-        activations: `Scheme` of the output, affine, 8 bits.
+        weights: `Scheme` of the kernel.
+        activations: `Scheme` of the output.
+        inputs: `Scheme` of what the operator takes, where that is not how it comes; or None.
 
     Raises:
         ValueError: An activation that the operator cannot fuse, or a policy other than float32.
@@ -58,7 +55,15 @@ class FoldedLayer(QuantizedLayer):
     kind = ""
 
     def __init__(
-        self, layer, normalization=None, activation="linear", *, weights, activations, **kwargs
+        self,
+        layer,
+        normalization=None,
+        activation="linear",
+        *,
+        weights,
+        activations,
+        inputs=None,
+        **kwargs,
     ):
         kwargs.setdefault("name", layer.name)
         super().__init__(**kwargs)
@@ -70,9 +75,9 @@ class FoldedLayer(QuantizedLayer):
         self.layer = layer
         self.normalization = normalization
         self.activation = activation
-        self.weight_scheme = Scheme(**weights) if isinstance(weights, dict) else weights
-        self.activation_scheme = (
-            Scheme(**activations) if isinstance(activations, dict) else activations
+        self.weight_scheme, self.activation_scheme, self.input_scheme = (
+            Scheme(**scheme) if isinstance(scheme, dict) else scheme
+            for scheme in (weights, activations, inputs)
         )
 
     def build(self, input_shape):
@@ -80,12 +85,20 @@ class FoldedLayer(QuantizedLayer):
             self.layer.build(input_shape)
         if self.normalization is not None and not self.normalization.built:
             self.normalization.build(self.layer.compute_output_shape(input_shape))
+        self.weight_quantizer = WeightQuantizer(self.weight_scheme, name="weight_quantizer")
+        self.weight_quantizer.build(self.flat_kernel())
         self.output_quantizer = build_quantizer(
             self,
             "output_quantizer",
             self.activation_scheme,
+            self.compute_output_shape(input_shape),
             lowest=FUSED_ACTIVATIONS[self.activation][2],
         )
+        self.input_quantizer = None
+        if self.input_scheme is not None:
+            self.input_quantizer = build_quantizer(
+                self, "input_quantizer", self.input_scheme, input_shape
+            )
         self.built = True
 
     def compute_output_shape(self, input_shape):
@@ -100,6 +113,7 @@ class FoldedLayer(QuantizedLayer):
             "activation": self.activation,
             "weights": self.weight_scheme.get_config(),
             "activations": self.activation_scheme.get_config(),
+            "inputs": self.input_scheme.get_config() if self.input_scheme else None,
         }
 
     @classmethod
@@ -111,13 +125,6 @@ class FoldedLayer(QuantizedLayer):
         return cls(**config)
 
     # What a kind of operator defines.
-
-    @property
-    def kernel_axes(self):
-        """Dimensions of `flat_kernel` that share a scale; None for all."""
-        if self.weight_scheme.granularity == "tensor":
-            return None
-        return tuple(range(len(self.layer.kernel.shape) - 1))
 
     def flat_kernel(self):
         """The kernel with the output channels last."""
@@ -139,12 +146,32 @@ class FoldedLayer(QuantizedLayer):
         """Options of the frozen operator."""
         return {}
 
+    @property
+    def quantizers(self):
+        extra = [self.input_quantizer] if self.input_quantizer is not None else []
+        return [*super().quantizers, *extra]
+
+    def obstacle(self):
+        scheme = self.weight_scheme
+        if self.input_quantizer is not None:
+            return (
+                f"it takes {describe(self.input_scheme)}; TFLite holds activations of 8 bits, "
+                "affine, with one scale"
+            )
+        if not scheme.quantized or scheme.grid != "linear" or scheme.granularity == "block":
+            return (
+                f"its weights are {describe(scheme)}; TFLite holds linear integers with one scale "
+                "a tensor or a channel"
+            )
+        return super().obstacle()
+
     # Training.
 
     def train(self, x):
-        flat = self.flat_kernel()
+        if self.input_quantizer is not None:
+            x = self.input_quantizer(x)
         on = read(self.output_quantizer.phase) > FLOAT
-        flat = fake_quantize_linear(flat, self.weight_scheme, self.kernel_axes, on)
+        flat = self.weight_quantizer(self.flat_kernel(), on)
         y = self.product(x, self.restore_kernel(flat))
         if self.layer.use_bias:
             y = y + read(self.layer.bias)
@@ -157,7 +184,20 @@ class FoldedLayer(QuantizedLayer):
     def infer_float(self, x, observing):
         flat = self.flat_kernel()
         if observing:
-            flat = fake_quantize_linear(flat, self.weight_scheme, self.kernel_axes)
+            flat = self.weight_quantizer.simulate(flat)
+            if self.input_quantizer is not None:
+                self.input_quantizer.observe(x, observation_method())
+        return self._infer(x, flat)
+
+    def simulate(self, x):
+        on = self.output_quantizer.ready()
+        if self.input_quantizer is not None:
+            on = self.input_quantizer.ready()
+            x = self.input_quantizer.infer(x)
+        flat = self.weight_quantizer.simulate(self.flat_kernel(), on)
+        return self.output_quantizer.infer(self._infer(x, flat))
+
+    def _infer(self, x, flat):
         y = self.product(x, self.restore_kernel(flat))
         scale, offset = self._affine()
         return FUSED_ACTIVATIONS[self.activation][0](y * scale + offset)
@@ -190,7 +230,7 @@ class FoldedLayer(QuantizedLayer):
             weights=integer.Weights(
                 values=kernel.astype(np.int8),
                 scales=np.atleast_1d(scales).astype(np.float32),
-                bits=self.weight_scheme.bits,
+                bits=self.weight_scheme.storage_bits,
                 bias=bias.astype(np.int32),
             ),
             activation=FUSED_ACTIVATIONS[self.activation][1],
@@ -214,7 +254,7 @@ class FoldedLayer(QuantizedLayer):
             scales: float32, one, or one a channel.
             bias: int32, one a channel.
         """
-        integers, scales = quantize_linear(self.flat_kernel(), self.weight_scheme, self.kernel_axes)
+        integers, scales = self.weight_quantizer.integers(self.flat_kernel())
         factor, offset = self._affine()
         if self.normalization is not None:
             integers = integers * ops.where(factor < 0, -1.0, 1.0)
@@ -254,7 +294,7 @@ class QuantizedConv2D(FoldedLayer):
         return self.arithmetic(
             x,
             kernel,
-            largest_integer(self.weight_scheme.bits),
+            self.weight_quantizer.largest,
             bias,
             scaling,
             output,
@@ -295,10 +335,6 @@ class QuantizedDepthwiseConv2D(QuantizedConv2D):
     def restore_kernel(self, flat):
         return ops.reshape(flat, self.layer.kernel.shape)
 
-    @property
-    def kernel_axes(self):
-        return None if self.weight_scheme.granularity == "tensor" else (0, 1)
-
     def product(self, x, kernel):
         return ops.depthwise_conv(x, kernel, **self._geometry())
 
@@ -317,5 +353,5 @@ class QuantizedDense(FoldedLayer):
 
     def integer_product(self, x, kernel, bias, scaling, output, activation):
         return arithmetic.fully_connected(
-            x, kernel, largest_integer(self.weight_scheme.bits), bias, scaling, output, activation
+            x, kernel, self.weight_quantizer.largest, bias, scaling, output, activation
         )

@@ -22,7 +22,9 @@ class _Unweighted(QuantizedLayer):
         )
 
     def build(self, input_shape=None):
-        self.output_quantizer = build_quantizer(self, "output_quantizer", self.activation_scheme)
+        self.output_quantizer = build_quantizer(
+            self, "output_quantizer", self.activation_scheme, self.compute_output_shape(input_shape)
+        )
         self.built = True
 
     def get_config(self):
@@ -82,6 +84,7 @@ class QuantizedAdd(_Unweighted):
             self,
             "output_quantizer",
             self.activation_scheme,
+            self.compute_output_shape(input_shape),
             lowest=FUSED_ACTIVATIONS[self.activation][2],
         )
         self.built = True

@@ -10,3 +10,10 @@ def read(variable):
     must not see: TensorFlow would ask it for that variable's gradient.
     """
     return ops.reshape(variable, variable.shape)
+
+
+def scale_gradient(x, factor: float):
+    """`x`, with its gradient times `factor`."""
+    if factor == 1.0:
+        return x
+    return ops.stop_gradient(x * (1.0 - factor)) + x * factor

@@ -43,7 +43,7 @@ def calibrate(qmodel, data, *, method="minmax", batch_size=32, steps=None, verbo
         raise ValueError(
             f"Model {qmodel.name!r} is not quantized; call mobilequant.quantize(model) first."
         )
-    quantizers = [layer.output_quantizer for layer in members]
+    quantizers = [quantizer for layer in members for quantizer in layer.quantizers]
     former = [quantizer.get_weights() for quantizer in quantizers]
     try:
         for quantizer in quantizers:

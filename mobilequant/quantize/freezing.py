@@ -117,8 +117,12 @@ def _origin(qmodel, graph):
 
 
 def _check(qmodel):
-    uncalibrated, off = [], []
+    uncalibrated, off, obstacles = [], [], []
     for layer in quantized_layers(qmodel):
+        obstacle = layer.obstacle()
+        if obstacle:
+            obstacles.append(f"  {layer.name!r}: {obstacle}.")
+            continue
         quantizer = layer.output_quantizer
         if not quantizer.calibrated:
             uncalibrated.append(layer.name)
@@ -129,6 +133,13 @@ def _check(qmodel):
                 raise ValueError(
                     f"Layer {layer.name!r}: {variable.path!r} holds NaN or infinite values."
                 )
+    if obstacles:
+        raise ValueError(
+            f"Model {qmodel.name!r} trains and evaluates in Keras, but no device computes it:\n"
+            + "\n".join(obstacles)
+            + "\nFor a .tflite file quantize it by a recipe with activations of 8 bits and linear "
+            "weights, such as 'w8a8', 'w4a8', 'w2a8', 'ternary-a8' or 'w8a8-2:4'."
+        )
     if uncalibrated:
         raise ValueError(
             f"Model {qmodel.name!r} has no ranges yet in {_some(uncalibrated)}: train it with fit, "

@@ -3,61 +3,127 @@
 from __future__ import annotations
 
 import dataclasses
+import fnmatch
 import re
+from collections.abc import Mapping
 
-from mobilequant.quantizers import ESTIMATORS, Scheme
+from mobilequant.quantizers import ESTIMATORS, FLOAT_BITS, TERNARY, Scheme
 
-_NAME = re.compile(r"w([1-8])a8")
+#: Layers that an override can mean without naming one.
+ROLES = ("first", "last", "depthwise", "dense")
+
+_NAME = re.compile(r"(?:w([1-8]|32)|(ternary)-)a([1-8]|32)(?:-(\d+:\d+)|-(\d+)%)?")
+_FORMS = (
+    "'w8a8', 'w4a8', 'w2a2' (weights and activations of 1 to 8 bits, or of 32: float), "
+    "'ternary-a8', each with '-2:4' (N:M) or '-50%' for sparse weights"
+)
+_DEVICE_ACTIVATIONS = Scheme(bits=8, grid="affine", granularity="tensor", range_gradient=False)
+_FLOAT = Scheme(bits=FLOAT_BITS, granularity="tensor")
 
 
-def _default_weights():
-    return Scheme(bits=8, grid="linear", granularity="channel")
-
-
-def _default_activations():
-    return Scheme(bits=8, grid="affine", granularity="tensor")
-
-
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Recipe:
     """How the weights and the activations of a model are quantized.
 
+    With activations of 8 bits on a device's grid (affine, one scale), everything that flows from
+    layer to layer is quantized so, and linear weights make a model that `convert` writes. With any
+    other activations only what convolutions and dense layers take is quantized by that scheme;
+    between the layers (residual connections, additions, pooling) flows float, as in the papers on
+    low precision, and such a model trains and evaluates in Keras.
+
     Args:
-        weights: A linear `Scheme` of 1 to 8 bits. Where the target's runtime takes one scale a
-            tensor (dense layers), the granularity of that operator becomes "tensor".
-        activations: An affine `Scheme` of 8 bits, granularity "tensor".
+        weights: `Scheme` of the weights. Where the target's runtime takes one scale a tensor
+            (dense layers), the granularity of that operator becomes "tensor". Depthwise kernels,
+            whose input dimension is 1, stay dense.
+        activations: `Scheme` of the activations.
+        overrides: Which layers have other schemes: a mapping from a layer name, a pattern
+            ("block_1*"), or a role ("first", "last": of all layers with weights; "depthwise",
+            "dense") to a recipe or its name, of which weights and activations count. The last one
+            that fits a layer holds.
         name: For reports; made from the bits if not given.
 
     Raises:
-        ValueError: A scheme that no operator of this release computes.
+        ValueError: A scheme that cannot be that of weights, or of activations.
+
+    Example:
+        mq.Recipe(
+            weights=mq.Scheme(bits=2, range="std"),
+            activations=mq.Scheme(bits=4, grid="affine", granularity="tensor"),
+            overrides={"first": "w8a8", "last": "w8a8", "*_project": "w4a8"},
+        )
     """
 
-    weights: Scheme = dataclasses.field(default_factory=_default_weights)
-    activations: Scheme = dataclasses.field(default_factory=_default_activations)
+    weights: Scheme = Scheme(bits=8)
+    activations: Scheme = _DEVICE_ACTIVATIONS
+    overrides: Mapping[str, Recipe | str] = dataclasses.field(default_factory=dict, hash=False)
     name: str = ""
 
     def __post_init__(self):
-        if self.weights.grid != "linear":
-            raise ValueError(
-                "Recipe: weights need a linear scheme; a device has no zero point for them."
-            )
+        if self.weights.range == "moving":
+            raise ValueError("Recipe: range 'moving' is for activations; weights have 'minmax'.")
         activations = self.activations
-        if (activations.grid, activations.granularity, activations.bits) != ("affine", "tensor", 8):
+        if activations.granularity == "block" or activations.sparsity is not None:
             raise ValueError(
-                "Recipe: activations need an affine scheme of 8 bits with granularity 'tensor', "
-                f"not {activations}."
+                f"Recipe: blocks and sparsity are for weights; activations are {activations}."
             )
+        overrides = {pattern: get(value) for pattern, value in dict(self.overrides).items()}
+        object.__setattr__(self, "overrides", overrides)
         if not self.name:
-            object.__setattr__(self, "name", f"w{self.weights.bits}a{activations.bits}")
+            object.__setattr__(self, "name", _name(self.weights, activations))
+
+    def __repr__(self):
+        parts = [f"weights={self.weights!r}", f"activations={self.activations!r}"]
+        if self.overrides:
+            inner = ", ".join(f"{key!r}: {value.name!r}" for key, value in self.overrides.items())
+            parts.append(f"overrides={{{inner}}}")
+        return f"Recipe({self.name!r}: {', '.join(parts)})"
+
+    @property
+    def outputs(self) -> Scheme:
+        """`Scheme` of what flows between the layers."""
+        return self.activations if self.activations.on_device_grid else _FLOAT
+
+    @property
+    def image(self) -> Scheme:
+        """`Scheme` of the model's input: 8 bits, as a camera gives it, or float with the rest."""
+        if self.activations.on_device_grid or not self.activations.quantized:
+            return self.outputs
+        return dataclasses.replace(
+            _DEVICE_ACTIVATIONS,
+            estimator="ste" if self.activations.estimator == "ste" else "denoise",
+        )
+
+    def of(self, name: str, roles=()) -> Recipe:
+        """The recipe of a layer: this one, or the last override that fits.
+
+        Args:
+            name: The layer's name.
+            roles: Its roles, of `ROLES`.
+        """
+        chosen = self
+        for pattern, recipe in self.overrides.items():
+            if pattern in roles or (
+                pattern not in ROLES and fnmatch.fnmatchcase(name, pattern)
+            ):
+                chosen = recipe
+        return chosen
 
     def with_estimator(self, estimator: str) -> Recipe:
-        """The same recipe with another gradient estimator, "denoise" or "ste"."""
+        """The same recipe, overrides included, with another estimator.
+
+        Args:
+            estimator: "denoise", "ste" or "lsq".
+        """
         if estimator not in ESTIMATORS:
             raise ValueError(f"Unknown estimator {estimator!r}; one of {ESTIMATORS}.")
         return dataclasses.replace(
             self,
-            weights=dataclasses.replace(self.weights, estimator=estimator),
-            activations=dataclasses.replace(self.activations, estimator=estimator),
+            weights=_with_estimator(self.weights, estimator),
+            activations=_with_estimator(self.activations, estimator),
+            overrides={
+                pattern: recipe.with_estimator(estimator)
+                for pattern, recipe in self.overrides.items()
+            },
         )
 
 
@@ -65,8 +131,8 @@ def get(recipe: str | Recipe) -> Recipe:
     """Returns the recipe of that name.
 
     Args:
-        recipe: "w8a8", "w4a8", … (weights of 1 to 8 bits, activations of 8), or a `Recipe`, which
-            is returned as it is.
+        recipe: "w8a8", "w4a8", "ternary-a8", "w2a2", "w1a4-2:4", "w8a8-50%", …, or a `Recipe`,
+            which is returned as it is.
 
     Raises:
         ValueError: There is no such recipe.
@@ -75,7 +141,45 @@ def get(recipe: str | Recipe) -> Recipe:
         return recipe
     match = _NAME.fullmatch(recipe) if isinstance(recipe, str) else None
     if not match:
-        raise ValueError(
-            f"Unknown recipe {recipe!r}; use 'w8a8' (or 'w7a8' … 'w1a8'), or an mq.Recipe."
-        )
-    return Recipe(weights=dataclasses.replace(_default_weights(), bits=int(match[1])))
+        raise ValueError(f"Unknown recipe {recipe!r}; use {_FORMS}, or an mq.Recipe.")
+    bits, ternary, activation_bits, pattern, percent = match.groups()
+    sparsity = pattern or (int(percent) / 100 if percent else None)
+    weights = default_weights(TERNARY if ternary else int(bits), sparsity)
+    activations = default_activations(int(activation_bits))
+    whole = {8, FLOAT_BITS}
+    ends = {} if {weights.bits, activations.bits} <= whole else {"first": "w8a8", "last": "w8a8"}
+    return Recipe(weights=weights, activations=activations, overrides=ends, name=recipe)
+
+
+def default_weights(bits, sparsity=None) -> Scheme:
+    """The scheme of a named recipe's weights."""
+    return Scheme(bits=bits, sparsity=sparsity)
+
+
+def default_activations(bits) -> Scheme:
+    """The scheme of a named recipe's activations."""
+    if bits == 8:
+        return _DEVICE_ACTIVATIONS
+    if bits == FLOAT_BITS:
+        return _FLOAT
+    return Scheme(bits=bits, grid="affine", granularity="tensor", range="std")
+
+
+def _with_estimator(scheme, estimator):
+    if not scheme.quantized:
+        return scheme
+    changes = {"estimator": estimator}
+    if scheme.estimator == "lsq" and estimator != "lsq":
+        changes |= {"range": "minmax", "clip_gradient": False}
+    return dataclasses.replace(scheme, **changes)
+
+
+def _name(weights, activations):
+    first = "ternary-" if weights.bits == TERNARY else f"w{weights.bits}"
+    bits = activations.bits
+    name = f"{first}a{bits}"
+    if weights.sparsity is None:
+        return name
+    if isinstance(weights.sparsity, str):
+        return f"{name}-{weights.sparsity}"
+    return f"{name}-{100 * weights.sparsity:g}%"

@@ -13,6 +13,7 @@ from mobilequant import layers
 from mobilequant.layers.base import GRID_PRESERVING
 from mobilequant.quantize.graph import Call, ModelGraph
 from mobilequant.quantize.recipe import Recipe
+from mobilequant.quantizers import Scheme
 from mobilequant.targets import Target
 
 
@@ -29,6 +30,37 @@ class Context:
     graph: ModelGraph
     recipe: Recipe
     target: Target
+
+    def recipe_of(self, call: Call) -> Recipe:
+        """The recipe of a call with weights: its name and its roles may have one of their own."""
+        weighted = [c.layer for c in self.graph.calls if isinstance(c.layer, _WEIGHTED)]
+        roles = [
+            role
+            for role, holds in (
+                ("first", call.layer is weighted[0]),
+                ("last", call.layer is weighted[-1]),
+                ("depthwise", isinstance(call.layer, keras.layers.DepthwiseConv2D)),
+                ("dense", isinstance(call.layer, keras.layers.Dense)),
+            )
+            if holds
+        ]
+        return self.recipe.of(call.layer.name, roles)
+
+    def input_scheme(self, call: Call) -> Scheme | None:
+        """How what a call with weights takes is quantized, where that is not how it comes."""
+        scheme = self.recipe_of(call).activations
+        if not scheme.quantized:
+            return None
+        if scheme.on_device_grid:
+            (tensor,) = call.inputs
+            is_image = any(tensor is image for image in self.graph.inputs)
+            if is_image or self.recipe.outputs.on_device_grid:
+                return None
+        return scheme
+
+
+#: Layers with a kernel, in whose order the first and the last stand out.
+_WEIGHTED = (keras.layers.Dense, keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
 
 
 class Unsupported(Exception):
@@ -132,13 +164,18 @@ class WeightedRule(Rule):
             return False
         return all(activation_name(call.layer) is None for call in group[1:])
 
-    def granularity(self, context) -> str:
-        """What shares a scale: the coarser of what the recipe asks and the target takes."""
-        return self.coarser(context, context.target.convolution_granularity)
+    def demanded(self, context) -> str:
+        """What shares a scale on the target, "tensor" or "channel"."""
+        return context.target.convolution_granularity
 
-    def coarser(self, context, demanded):
-        asked = context.recipe.weights.granularity
-        return "tensor" if "tensor" in (asked, demanded) else "channel"
+    def weights(self, group, context) -> Scheme:
+        """The scheme of the kernel: what the recipe asks, no finer than the target takes."""
+        recipe = context.recipe_of(group[0])
+        scheme = recipe.weights
+        # Blocks and what is not for a device anyway are left as they were asked for.
+        if scheme.granularity == "channel" and recipe.outputs.on_device_grid:
+            return dataclasses.replace(scheme, granularity=self.demanded(context))
+        return scheme
 
     def changes(self, group, context) -> dict:
         """Changes to the stock layer's configuration; refuses what the operator cannot do."""
@@ -161,20 +198,20 @@ class WeightedRule(Rule):
                 normalization = clone_layer(_plain_normalization(call))
             else:
                 activation = activation_name(call.layer)
-        weights = dataclasses.replace(context.recipe.weights, granularity=self.granularity(context))
         operator = self.quantized(
             clone_layer(head, **changes),
             normalization,
             "linear" if softmax else activation,
-            weights=weights,
-            activations=context.recipe.activations,
+            weights=self.weights(group, context),
+            activations=context.recipe.outputs,
+            inputs=context.input_scheme(group[0]),
             name=f"{head.name}_logits" if softmax else head.name,
         )
         if not softmax:
             return [operator]
         return [
             operator,
-            layers.QuantizedSoftmax(activations=context.recipe.activations, name=head.name),
+            layers.QuantizedSoftmax(activations=context.recipe.outputs, name=head.name),
         ]
 
 
@@ -194,9 +231,13 @@ class Conv2DRule(WeightedRule):
 
 @register_rule(keras.layers.DepthwiseConv2D)
 class DepthwiseConv2DRule(Conv2DRule):
-    """DepthwiseConv2D, channels last, any depth multiplier."""
+    """DepthwiseConv2D, channels last, any depth multiplier; dense, its input dimension is 1."""
 
     quantized = layers.QuantizedDepthwiseConv2D
+
+    def weights(self, group, context):
+        scheme = super().weights(group, context)
+        return dataclasses.replace(scheme, sparsity=None, sparsity_ramp=0)
 
 
 @register_rule(keras.layers.Conv2DTranspose, keras.layers.SeparableConv2D)
@@ -215,8 +256,8 @@ class DenseRule(WeightedRule):
     # A normalization has a factor a channel, the device one scale for all of them.
     absorbs_normalization = False
 
-    def granularity(self, context):
-        return self.coarser(context, context.target.dense_granularity)
+    def demanded(self, context):
+        return context.target.dense_granularity
 
     def changes(self, group, context):
         rank = len(group[0].inputs[0].shape)
@@ -270,7 +311,7 @@ class AddRule(Rule):
         activation = activation_name(group[1].layer) if len(group) > 1 else "linear"
         return [
             layers.QuantizedAdd(
-                activation, activations=context.recipe.activations, name=call.layer.name
+                activation, activations=context.recipe.outputs, name=call.layer.name
             )
         ]
 
@@ -284,7 +325,7 @@ class GlobalAveragePooling2DRule(Rule):
         _require_channels_last(layer)
         return [
             layers.QuantizedGlobalAveragePooling2D(
-                layer.keepdims, activations=context.recipe.activations, name=layer.name
+                layer.keepdims, activations=context.recipe.outputs, name=layer.name
             )
         ]
 
@@ -307,7 +348,7 @@ class ActivationRule(Rule):
         rank = len(group[0].inputs[0].shape)
         if is_softmax and layer.axis not in (-1, rank - 1):
             raise Unsupported(f"softmax over dimension {layer.axis}; only over the last.")
-        return [layers.QuantizedSoftmax(activations=context.recipe.activations, name=layer.name)]
+        return [layers.QuantizedSoftmax(activations=context.recipe.outputs, name=layer.name)]
 
 
 @register_rule(*(kind for kind in GRID_PRESERVING if kind is not keras.layers.ZeroPadding2D))

@@ -31,10 +31,11 @@ def set_phase(qmodel, phase: str):
     if not members:
         raise ValueError(f"Model {qmodel.name!r} is not quantized.")
     if phase == "frozen":
-        unknown = [layer.name for layer in members if not layer.output_quantizer.calibrated]
+        unknown = [layer.name for layer in members if not all(q.calibrated for q in layer.quantizers)]
         if unknown:
             raise ValueError(
                 f"Layer {unknown[0]!r} has no range to freeze; train or calibrate the model first."
             )
     for layer in members:
-        layer.output_quantizer.phase.assign(PHASES[phase])
+        for quantizer in layer.quantizers:
+            quantizer.phase.assign(PHASES[phase])

@@ -13,7 +13,16 @@ from mobilequant import layers, targets
 from mobilequant.layers.base import QuantizedLayer
 from mobilequant.quantize import recipe as recipes
 from mobilequant.quantize.graph import ModelGraph
-from mobilequant.quantize.rules import Context, Unsupported, find_rule
+from mobilequant.quantize.rules import Context, Unsupported, clone_layer, find_rule
+
+
+#: Layers whose weights are no operands of products: what a scheme is for.
+_NORMALIZATIONS = (
+    keras.layers.BatchNormalization,
+    keras.layers.LayerNormalization,
+    keras.layers.GroupNormalization,
+    keras.layers.PReLU,
+)
 
 
 def quantize(model, recipe="w8a8", *, target="phone", estimator=None, name=None):
@@ -25,11 +34,12 @@ def quantize(model, recipe="w8a8", *, target="phone", estimator=None, name=None)
 
     Args:
         model: A functional or Sequential Keras 3 model, built, channels last, float32.
-        recipe: Name of a recipe ("w8a8", "w4a8", …) or a `mobilequant.Recipe`.
+        recipe: Name of a recipe ("w8a8", "w4a8", "w2a2", "ternary-a8", "w8a8-2:4", …) or a
+            `mobilequant.Recipe`.
         target: Name of the device kind that the file is for, "phone" or "edgetpu": what the
             device demands is decided here.
-        estimator: "denoise" or "ste" for weights and activations alike; by default what the
-            recipe says ("denoise").
+        estimator: "denoise", "ste" or "lsq" for weights and activations alike; by default what
+            the recipe says ("denoise"). "lsq" needs `calibrate` before `fit`.
         name: Name of the new model; the float model's by default.
 
     Returns:
@@ -99,12 +109,18 @@ def _build(groups, context, model_name):
         layer = group[0].layer
         rule = find_rule(layer)
         try:
+            if rule is None and _flows_in_float(layer, context):
+                replacements.append([clone_layer(layer)])
+                continue
             if rule is None:
                 raise Unsupported("this kind of layer has no rule; see mobilequant.register_rule.")
             if context.graph.is_shared(group[0]) and getattr(layer, "weights", None):
                 raise Unsupported("a layer with weights that is called more than once.")
             replacements.append(rule.build(group, context))
         except Unsupported as problem:
+            if len(group) == 1 and _flows_in_float(layer, context):
+                replacements.append([clone_layer(layer)])
+                continue
             if id(layer) not in shared:
                 problems.append(f"  {layer.name!r} ({type(layer).__name__}): {problem}")
             shared.add(id(layer))
@@ -114,6 +130,15 @@ def _build(groups, context, model_name):
             "stand in the way:\n" + "\n".join(problems)
         )
     return replacements
+
+
+def _flows_in_float(layer, context):
+    """Whether a layer is taken over as it is: nothing to quantize in it, nor around it."""
+    if context.recipe.outputs.quantized:
+        return False
+    return isinstance(layer, keras.layers.Layer) and (
+        not layer.weights or isinstance(layer, _NORMALIZATIONS)
+    )
 
 
 def _connect(graph, groups, replacements, context, name):
@@ -126,7 +151,7 @@ def _connect(graph, groups, replacements, context, name):
         quantized = layers.QuantizedInput(
             target=context.target.name,
             recipe=context.recipe.name,
-            activations=context.recipe.activations,
+            activations=context.recipe.image,
             name=f"{layer.name}_quantized",
         )
         inputs.append(new)

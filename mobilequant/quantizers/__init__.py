@@ -1,23 +1,38 @@
 """Numbers in, quantized numbers out. Knows no layer and no model."""
 
-from mobilequant.quantizers.affine import affine_grid, fake_quantize_affine, integer_limits
-from mobilequant.quantizers.linear import (
-    fake_quantize_linear,
+from mobilequant.quantizers.affine import affine_grid, fake_quantize_affine
+from mobilequant.quantizers.denoising import fake_quantize, transform, weight_range
+from mobilequant.quantizers.integers import (
+    integer_limits,
     largest_integer,
     nearest_integer,
-    quantize_linear,
+    step_count,
 )
-from mobilequant.quantizers.scheme import ESTIMATORS, GRIDS, Scheme
+from mobilequant.quantizers.linear import quantize_linear
+from mobilequant.quantizers.product import affine_matmul
+from mobilequant.quantizers.ranges import group_axes, range_of
+from mobilequant.quantizers.scheme import ESTIMATORS, FLOAT_BITS, GRIDS, TERNARY, Scheme
+from mobilequant.quantizers.sparsity import ramped_share, sparsity_mask
 
 __all__ = [
     "ESTIMATORS",
+    "FLOAT_BITS",
     "GRIDS",
+    "TERNARY",
     "Scheme",
     "affine_grid",
+    "affine_matmul",
+    "fake_quantize",
     "fake_quantize_affine",
-    "fake_quantize_linear",
+    "group_axes",
     "integer_limits",
     "largest_integer",
     "nearest_integer",
     "quantize_linear",
+    "ramped_share",
+    "range_of",
+    "sparsity_mask",
+    "step_count",
+    "transform",
+    "weight_range",
 ]

@@ -10,15 +10,12 @@ from __future__ import annotations
 import numpy as np
 from keras import ops, quantizers
 
+from mobilequant.quantizers.integers import integer_limits
+from mobilequant.quantizers.replicas import mean_over_replicas
 from mobilequant.quantizers.scheme import Scheme
 
 #: A range is at least this wide; one of no width at all (a dead layer) is taken as 1 wide.
 SMALLEST_RANGE = 1e-20
-
-
-def integer_limits(bits: int) -> tuple[int, int]:
-    """Smallest and largest integer of the affine set, signed: (−128, 127) for 8 bits."""
-    return -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
 
 
 def affine_grid(low, high, bits: int = 8):
@@ -46,8 +43,8 @@ def affine_grid(low, high, bits: int = 8):
 BYPASS, LIVE, FROZEN = 0, 1, 2
 
 
-def fake_quantize_affine(x, batch_range, moving_range, mode, scheme: Scheme):
-    """Quantizes and dequantizes one tensor with one scale, differentiably.
+def fake_quantize_affine(x, batch_range, moving_range, mode, scheme: Scheme, *, sync=False):
+    """Quantizes and dequantizes one tensor on a device's grid, differentiably.
 
     LIVE, over the range of the batch. "denoise": the value is g(q), the gradient that of the
     three stages, statistics included, δ (which holds the clip) detached. "ste": the value is
@@ -55,14 +52,15 @@ def fake_quantize_affine(x, batch_range, moving_range, mode, scheme: Scheme):
     for both estimators x̂, which is what a device computes (g is the inverse of f), and the
     gradient is 1 inside the range and 0 outside. BYPASS: x.
 
-    The range is a given of the scheme: no gradient flows to it. (At 8 bits it would reach two
-    elements of the tensor and cost a third of a training step.)
+    No gradient flows to the range. (At 8 bits it would reach two elements of the tensor and cost
+    a third of a training step; `transform` has it, for fewer bits.)
 
     Args:
         x: float32 tensor.
         batch_range, moving_range: Pairs (low, high) of float32 scalars.
         mode: int32 scalar tensor, BYPASS, LIVE or FROZEN: chosen when it runs, not when traced.
         scheme: Bits, estimator and ridge; its grid must be "affine".
+        sync: Whether replicas each hold a part of `x`.
 
     Returns:
         Tensor of the shape of `x`.
@@ -75,83 +73,82 @@ def fake_quantize_affine(x, batch_range, moving_range, mode, scheme: Scheme):
     scale, zero_point = affine_grid(low, high, scheme.bits)
     smallest, largest = integer_limits(scheme.bits)
     start, stop = (smallest - zero_point) * scale, (largest - zero_point) * scale
-    return _fake_quantize(scheme)(x, start, stop, scale, mode)
+    return _fake_quantize(scheme, sync)(x, start, stop, scale, mode)
 
 
-def _fake_quantize(scheme: Scheme):
+def _fake_quantize(scheme: Scheme, sync):
     """The differentiable function for a scheme; its branches lie inside, where they are cheap.
 
-    (Differentiating *through* a branch makes TensorFlow trace for minutes.)
+    (Differentiating *through* a branch makes TensorFlow trace for minutes.) Sums stand outside
+    the branches: replicas cannot exchange anything inside one.
     """
-    denoise = scheme.estimator == "denoise"
+
+    def mean(values):
+        average = ops.mean(values)
+        return mean_over_replicas(average) if sync else average
+
+    def inside(g, x, start, stop):
+        # What the grid cannot reach was clipped.
+        return ops.where(ops.logical_and(x >= start, x <= stop), g, 0.0)
 
     @ops.custom_gradient
-    def fake_quantize(x, start, stop, scale, mode):
-        # x̂, in one native pass on TensorFlow, from `keras.ops` elsewhere.
-        x_hat = quantizers.fake_quant_with_min_max_vars(x, start, stop, num_bits=scheme.bits)
-
-        def bypassed():
-            return x, ops.zeros((4,))
-
-        def live():
-            slope, mean_x, mean_hat, regularized = _regress(x, x_hat, scale, scheme.ridge)
-            statistics = ops.stack([slope, mean_x, mean_hat, regularized])
-            return slope * x_hat + (mean_x - slope * mean_hat), statistics
-
-        def on_grid():
-            return x_hat, ops.zeros((4,))
-
-        y, statistics = ops.switch(mode, [bypassed, live if denoise else on_grid, on_grid])
+    def straight_through(x, start, stop, scale, mode):
+        y = ops.cond(mode > BYPASS, lambda: _on_grid(x, start, stop, scheme), lambda: x)
 
         def grad(*upstream):
-            (g,) = upstream
-
-            def pass_through():
-                return ops.convert_to_tensor(g)
-
-            def through_statistics():
-                return _denoise_gradient(g, x, x_hat, statistics)
-
-            def inside():
-                # What the grid cannot reach was clipped.
-                return ops.where(ops.logical_and(x >= start, x <= stop), g, 0.0)
-
-            if denoise:
-                dx = ops.switch(mode, [pass_through, through_statistics, inside])
-            else:
-                dx = ops.cond(ops.equal(mode, FROZEN), inside, pass_through)
+            g = ops.convert_to_tensor(upstream[0])
+            dx = ops.cond(
+                ops.equal(mode, FROZEN), lambda: inside(g, x, start, stop), lambda: g
+            )
             zero = ops.zeros_like(start)
             return dx, zero, zero, zero, ops.zeros_like(mode)
 
         return y, grad
 
-    return fake_quantize
+    @ops.custom_gradient
+    def denoise(x, start, stop, scale, mode):
+        x_hat = _on_grid(x, start, stop, scheme)
+        # Ridge regression of x on x̂, which gives the g of the regression on q:
+        # a = Cov(x, x̂) / B with B = Var(x̂) + λ·s_f² and g = a·(x̂ − mean x̂) + mean x.
+        mean_x, mean_hat = mean(x), mean(x_hat)
+        variance = ops.maximum(mean(x_hat * x_hat) - mean_hat * mean_hat, 0.0)
+        regularized = variance + scheme.ridge * scale * scale
+        slope = (mean(x * x_hat) - mean_x * mean_hat) / regularized
+        live = ops.cast(ops.equal(mode, LIVE), "float32")
+        a = 1.0 + live * (slope - 1.0)
+        c = live * (mean_x - slope * mean_hat)
+        y = ops.cond(mode > BYPASS, lambda: a * x_hat + c, lambda: x)
+
+        def grad(*upstream):
+            # Closed form of the gradient of stages one to three; dx̂/dx = 1, since δ is detached.
+            # With κ = mean(G·(x̂ − mean x̂)) / B:
+            # a·G + (1 − a)·mean G + κ·((x − mean x) + (1 − 2a)·(x̂ − mean x̂)).
+            # x̂ is had back from y, which the next operator keeps anyway: x̂ = (y − c) / a.
+            g = ops.convert_to_tensor(upstream[0])
+            inverse = live * ops.where(a > 0.0, 1.0 / a, 0.0)
+            mean_g = mean(g)
+            mean_gh = (mean(g * y) - c * mean_g) * inverse
+            kappa = (mean_gh - mean_hat * mean_g) / regularized * live
+            by_hat = kappa * (1.0 - 2.0 * a)
+            constant = live * (1.0 - a) * mean_g - kappa * mean_x - by_hat * mean_hat
+            by_y, constant = by_hat * inverse, constant - by_hat * c * inverse
+
+            def through_statistics():
+                return a * g + (kappa * x + (by_y * y + constant))
+
+            dx = ops.cond(
+                ops.equal(mode, FROZEN),
+                lambda: inside(g, x, start, stop),
+                through_statistics,
+            )
+            zero = ops.zeros_like(start)
+            return dx, zero, zero, zero, ops.zeros_like(mode)
+
+        return y, grad
+
+    return denoise if scheme.estimator == "denoise" else straight_through
 
 
-def _regress(x, x_hat, scale, ridge):
-    """Ridge regression of x on x̂, which gives the g of the regression on q.
-
-    a = Cov(x, x̂) / B with B = Var(x̂) + λ·s_f² and g = a·(x̂ − mean x̂) + mean x.
-
-    Returns:
-        a, mean x, mean x̂, B.
-    """
-    mean_x, mean_hat = ops.mean(x), ops.mean(x_hat)
-    variance = ops.maximum(ops.mean(x_hat * x_hat) - mean_hat * mean_hat, 0.0)
-    covariance = ops.mean(x * x_hat) - mean_x * mean_hat
-    regularized = variance + ridge * scale * scale
-    return covariance / regularized, mean_x, mean_hat, regularized
-
-
-def _denoise_gradient(g, x, x_hat, statistics):
-    """Closed form of the gradient of stages one to three; dx̂/dx = 1, since δ is detached.
-
-    With κ = mean(G·(x̂ − mean x̂)) / B:
-    a·G + (1 − a)·mean G + κ·((x − mean x) + (1 − 2a)·(x̂ − mean x̂)).
-    """
-    slope, mean_x, mean_hat, regularized = ops.unstack(statistics, 4)
-    mean_g = ops.mean(g)
-    kappa = (ops.mean(g * x_hat) - mean_g * mean_hat) / regularized
-    by_hat = kappa * (1.0 - 2.0 * slope)
-    constant = (1.0 - slope) * mean_g - kappa * mean_x - by_hat * mean_hat
-    return slope * g + (kappa * x + (by_hat * x_hat + constant))
+def _on_grid(x, start, stop, scheme):
+    """x̂, in one native pass on TensorFlow, from `keras.ops` elsewhere."""
+    return quantizers.fake_quant_with_min_max_vars(x, start, stop, num_bits=scheme.bits)

@@ -1,0 +1,220 @@
+"""The denoising dequantization transform and its baselines, for every scheme.
+
+arXiv:2409.09245, in three stages on groups of elements that share a scale:
+
+1. f(x) = (x − b_f) / s_f, the range [low, high] onto the integers (linear: b_f = 0);
+2. q = f(x) + δ, δ = round(f(x)) − f(x) detached, round() being the nearest member of the set, so
+   that δ holds the clip as well; sparsity comes first, x_S = x + δ_S, and is noise as well;
+3. g(q), the ridge regression of x on q:
+   affine: g(q) = s_f · (a·(q − mean q) + mean f) + b_f, a = Cov(f, q) / (Var(q) + λ);
+   linear: g(q) = s_f · a · q, a = mean(f·q) / (mean(q²) + λ).
+
+Here f and not x is regressed, which is the same and keeps every sum in the order of the integers.
+"""
+
+from __future__ import annotations
+
+from keras import ops
+
+from mobilequant.quantizers.integers import nearest_member, step_count
+from mobilequant.quantizers.ranges import group_axes, range_of
+from mobilequant.quantizers.replicas import mean_over_replicas
+from mobilequant.quantizers.scheme import Scheme
+from mobilequant.quantizers.sparsity import sparsity_mask
+
+#: Var(q) + λ of a group without variance, with λ = 0.
+_SMALLEST_REGULARIZED = 1e-12
+
+
+def fake_quantize(x, scheme: Scheme, *, learned=None, share=None, on=True):
+    """Quantizes and dequantizes weights, differentiably.
+
+    The gradient of "denoise" equals automatic differentiation of the three stages with δ and δ_S
+    detached; of "ste" it is 1, or 0 where the range clips and the scheme says so; of "lsq" that
+    of arXiv:1902.08153, eq. 3 and 5.
+
+    Args:
+        x: Weights, output channels last, the input dimension before it; any float type.
+        scheme: How.
+        learned: Pair (low, high) where the scheme's range is learned, shaped as `range_of` gives.
+        share: Scalar tensor, the share of zeros now; see `sparsity_mask`.
+        on: Boolean, Python's or a scalar tensor; where false, `x` comes back as it is.
+
+    Returns:
+        Tensor of shape and type of `x`.
+    """
+    dtype = x.dtype
+    values = ops.cast(x, "float32")
+    mask = None if scheme.sparsity is None else sparsity_mask(values, scheme, share)
+    on = ops.cast(on, "float32")
+    if scheme.granularity == "block":
+        parts = [
+            _quantize_group(part, scheme, (-2,), part_mask, None, on)
+            for part, part_mask in zip(
+                to_blocks(values, scheme.block_size),
+                to_blocks(mask, scheme.block_size),
+                strict=True,
+            )
+        ]
+        y = from_blocks(parts, values.shape)
+    else:
+        axes = group_axes(len(values.shape), scheme.granularity)
+        y = _quantize_group(values, scheme, axes, mask, learned, on)
+    return ops.cast(y, dtype)
+
+
+def _quantize_group(x, scheme, axes, mask, learned, on):
+    low, high = learned or weight_range(x, scheme, axes, mask)
+    return transform(x, scheme, axes, low, high, mask=mask, on=on)[0]
+
+
+def weight_range(x, scheme, axes, mask=None):
+    """The range of weights, with or without gradient as the scheme says."""
+    if scheme.estimator != "denoise" or not scheme.range_gradient:
+        x = ops.stop_gradient(x)
+    return range_of(x if mask is None else x * mask, scheme, axes, mask=mask)
+
+
+def to_blocks(x, size):
+    """Weights as blocks of consecutive ones of an output channel.
+
+    Returns:
+        A list: (blocks, size, channels) of the full blocks, and (rest, channels) of what is left,
+        whichever there are; for None, two times None.
+    """
+    if x is None:
+        return [None, None]
+    flat = ops.reshape(x, (-1, x.shape[-1]))
+    full = flat.shape[0] // size * size
+    parts = []
+    if full:
+        parts.append(ops.reshape(flat[:full], (full // size, size, x.shape[-1])))
+    if full < flat.shape[0]:
+        parts.append(flat[full:])
+    return parts
+
+
+def from_blocks(parts, shape):
+    """The inverse of `to_blocks`."""
+    flat = [ops.reshape(part, (-1, shape[-1])) for part in parts]
+    return ops.reshape(flat[0] if len(flat) == 1 else ops.concatenate(flat, axis=0), shape)
+
+
+def transform(
+    x, scheme: Scheme, axes, low, high, *, mask=None, on=1.0, live=1.0, given=None, sync=False
+):
+    """The three stages over a given range, in one custom gradient.
+
+    Args:
+        x: float32 tensor.
+        scheme: Integers, estimator, ridge, clipping.
+        axes: Dimensions that share a scale, or None for all.
+        low, high: The range, `axes` kept as size 1; the gradient reaches both.
+        mask: Ones and zeros of the shape of `x`, or None.
+        on: float32 scalar tensor; 0: `x` comes back as it is.
+        live: float32 scalar tensor; 0: dequantizes with `given` instead of the regression.
+        given: Pair (slope, offset), shaped like `low`; needed where `live` may be 0.
+        sync: Whether replicas each hold a part of `x`.
+
+    Returns:
+        y: Tensor of the shape of `x`.
+        slope, offset: y = slope·q + offset, shaped like `low`.
+    """
+    given = given or (ops.ones_like(low), ops.zeros_like(low))
+    numbers = [ops.cast(ops.convert_to_tensor(v), "float32") for v in (on, live)]
+    masks = () if mask is None else (mask,)
+    return _differentiable(scheme, axes, sync)(x, low, high, *given, *numbers, *masks)
+
+
+def _differentiable(scheme: Scheme, axes, sync):
+    affine = scheme.grid == "affine"
+    denoise = scheme.estimator == "denoise"
+    steps = float(step_count(scheme))
+
+    def mean(values):
+        average = ops.mean(values, axis=axes, keepdims=True)
+        return mean_over_replicas(average) if sync else average
+
+    def total(values):
+        return ops.sum(values, axis=axes, keepdims=True)
+
+    def stages_one_and_two(x, low, high, masks):
+        """s_f, f (dense), f_S (sparse) and q."""
+        width = high - low if affine else high
+        scale = ops.where(width > 0.0, width / steps, ops.ones_like(width))
+        f = (x - low) / scale if affine else x / scale
+        sparse = f * masks[0] if masks else f
+        q = nearest_member(sparse, scheme)
+        return scale, f, sparse, q * masks[0] if masks else q
+
+    def regress(f, q):
+        """a, mean f, mean q, Var(q) + λ; the means are those of an affine grid."""
+        if not affine:
+            regularized = ops.maximum(mean(q * q) + scheme.ridge, _SMALLEST_REGULARIZED)
+            return mean(f * q) / regularized, 0.0, 0.0, regularized
+        mean_f, mean_q = mean(f), mean(q)
+        variance = ops.maximum(mean(q * q) - mean_q * mean_q, 0.0)
+        regularized = ops.maximum(variance + scheme.ridge, _SMALLEST_REGULARIZED)
+        return (mean(f * q) - mean_f * mean_q) / regularized, mean_f, mean_q, regularized
+
+    @ops.custom_gradient
+    def quantize(x, low, high, given_slope, given_offset, on, live, *masks):
+        scale, f, _, q = stages_one_and_two(x, low, high, masks)
+        start = low if affine else ops.zeros_like(low)
+        if denoise:
+            slope, mean_f, mean_q, regularized = regress(f, q)
+            a = ops.where(live > 0.0, slope, given_slope / scale)
+            offset = start + scale * (mean_f - a * mean_q)
+            offset = ops.where(live > 0.0, offset, given_offset)
+        else:
+            a, offset = ops.ones_like(scale), start
+        y = (scale * a) * q
+        y = ops.where(on > 0.0, y + offset if affine else y, x)
+
+        def grad(*upstream):
+            g = ops.convert_to_tensor(upstream[0])
+            # f and q are computed again: two tensors of the size of x less to keep.
+            _, f, sparse, q = stages_one_and_two(x, low, high, masks)
+            if denoise:
+                by_q, direct, by_ridge = through_regression(g, f, q)
+            else:
+                by_q, direct, by_ridge = g, 0.0, 0.0
+            dx, by_scale, by_low = through_noise(by_q, sparse, q)
+            by_scale = ops.where(high > (low if affine else 0.0), by_scale + by_ridge, 0.0)
+            by_high = by_scale / steps * on
+            by_low = by_low * on - by_high if affine else ops.zeros_like(low)
+            dx = ops.where(on > 0.0, dx + direct, g)
+            rest = (given_slope, given_offset, on, live, *masks)
+            return dx, by_low, by_high, *(ops.zeros_like(v) for v in rest)
+
+        def through_regression(g, f, q):
+            """What reaches q, what reaches x without passing q, and what reaches s_f by λ."""
+            mean_g = mean(g) * live if affine else 0.0
+            centred = q - mean_q if affine else q
+            kappa = mean(g * centred) / regularized * live
+            by_q = a * (g - mean_g) + kappa * ((f - mean_f) - 2.0 * a * centred)
+            count = ops.cast(ops.size(f), "float32") / float(_size(low))
+            return by_q, mean_g + kappa * centred, -2.0 * scheme.ridge * count * kappa * a
+
+        def through_noise(by_q, sparse, q):
+            """What reaches x, s_f and b_f by q = f + δ; clipped elements stand at the ends."""
+            if not scheme.clip_gradient:
+                return by_q, total(by_q * (q - sparse)), ops.zeros_like(low)
+            inside = ops.logical_and(sparse >= (0.0 if affine else -steps), sparse <= steps)
+            by_scale = total(by_q * ops.where(inside, q - sparse, q))
+            return (
+                ops.where(inside, by_q, 0.0),
+                by_scale,
+                total(ops.where(inside, 0.0, by_q)) if affine else ops.zeros_like(low),
+            )
+
+        return (y, scale * a, offset), grad
+
+    return quantize
+
+
+def _size(tensor):
+    size = 1
+    for extent in tensor.shape:
+        size *= extent
+    return size
