@@ -13,6 +13,7 @@ from mobilequant.quantizers import (
     fake_quantize,
     group_axes,
     largest_integer,
+    levels,
     quantize_linear,
     ramped_share,
     sparsity_mask,
@@ -92,6 +93,11 @@ class WeightQuantizer(keras.layers.Layer):
         axes = self._axes(kernel)
         learned, share = self._range(kernel, exact=True), self._share()
         return quantize_linear(kernel, self.scheme, axes, learned=learned, share=share)
+
+    def levels(self, kernel):
+        """The whole numbers of any scheme, see `quantizers.levels`; counts no step."""
+        learned, share = self._range(kernel), self._share()
+        return levels(kernel, self.scheme, learned=learned, share=share)
 
     def get_config(self):
         return {**super().get_config(), "scheme": self.scheme.get_config()}

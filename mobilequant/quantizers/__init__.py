@@ -1,7 +1,7 @@
 """Numbers in, quantized numbers out. Knows no layer and no model."""
 
 from mobilequant.quantizers.affine import affine_grid, fake_quantize_affine
-from mobilequant.quantizers.denoising import fake_quantize, transform, weight_range
+from mobilequant.quantizers.denoising import fake_quantize, levels, transform, weight_range
 from mobilequant.quantizers.integers import (
     integer_limits,
     largest_integer,
@@ -27,6 +27,7 @@ __all__ = [
     "group_axes",
     "integer_limits",
     "largest_integer",
+    "levels",
     "nearest_integer",
     "quantize_linear",
     "ramped_share",

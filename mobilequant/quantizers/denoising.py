@@ -43,29 +43,45 @@ def fake_quantize(x, scheme: Scheme, *, learned=None, share=None, on=True):
     Returns:
         Tensor of shape and type of `x`.
     """
-    dtype = x.dtype
     values = ops.cast(x, "float32")
     mask = None if scheme.sparsity is None else sparsity_mask(values, scheme, share)
     on = ops.cast(on, "float32")
-    if scheme.granularity == "block":
-        parts = [
-            _quantize_group(part, scheme, (-2,), part_mask, None, on)
-            for part, part_mask in zip(
-                to_blocks(values, scheme.block_size),
-                to_blocks(mask, scheme.block_size),
-                strict=True,
-            )
-        ]
-        y = from_blocks(parts, values.shape)
-    else:
-        axes = group_axes(len(values.shape), scheme.granularity)
-        y = _quantize_group(values, scheme, axes, mask, learned, on)
-    return ops.cast(y, dtype)
+
+    def quantized(part, axes, part_mask):
+        low, high = learned or weight_range(part, scheme, axes, part_mask)
+        return transform(part, scheme, axes, low, high, mask=part_mask, on=on)[0]
+
+    return ops.cast(_by_group(quantized, values, scheme, mask), x.dtype)
 
 
-def _quantize_group(x, scheme, axes, mask, learned, on):
-    low, high = learned or weight_range(x, scheme, axes, mask)
-    return transform(x, scheme, axes, low, high, mask=mask, on=on)[0]
+def levels(x, scheme: Scheme, *, learned=None, share=None):
+    """The whole numbers q that `fake_quantize` dequantizes; without gradient.
+
+    Args:
+        x, scheme, learned, share: As for `fake_quantize`.
+
+    Returns:
+        float32 tensor of the shape of `x`: members of the scheme's integer set, 0 where sparsity
+        drops a weight. Of weights that stay in float, 1 where one stays and 0 where it is dropped.
+    """
+    values = ops.stop_gradient(ops.cast(x, "float32"))
+    mask = None if scheme.sparsity is None else sparsity_mask(values, scheme, share)
+    if not scheme.quantized:
+        return ops.ones_like(values) if mask is None else mask
+
+    def whole_numbers(part, axes, part_mask):
+        low, high = learned or weight_range(part, scheme, axes, part_mask)
+        return _stages_one_and_two(part, scheme, low, high, part_mask)[-1]
+
+    return _by_group(whole_numbers, values, scheme, mask)
+
+
+def _by_group(function, x, scheme, mask):
+    """`function(part, axes, mask)` of what shares scales, put together in the shape of `x`."""
+    if scheme.granularity != "block":
+        return function(x, group_axes(len(x.shape), scheme.granularity), mask)
+    parts = zip(to_blocks(x, scheme.block_size), to_blocks(mask, scheme.block_size), strict=True)
+    return from_blocks([function(part, (-2,), part_mask) for part, part_mask in parts], x.shape)
 
 
 def weight_range(x, scheme, axes, mask=None):
@@ -138,15 +154,6 @@ def _differentiable(scheme: Scheme, axes, sync):
     def total(values):
         return ops.sum(values, axis=axes, keepdims=True)
 
-    def stages_one_and_two(x, low, high, masks):
-        """s_f, f (dense), f_S (sparse) and q."""
-        width = high - low if affine else high
-        scale = ops.where(width > 0.0, width / steps, ops.ones_like(width))
-        f = (x - low) / scale if affine else x / scale
-        sparse = f * masks[0] if masks else f
-        q = nearest_member(sparse, scheme)
-        return scale, f, sparse, q * masks[0] if masks else q
-
     def regress(f, q):
         """a, mean f, mean q, Var(q) + λ; the means are those of an affine grid."""
         if not affine:
@@ -159,7 +166,7 @@ def _differentiable(scheme: Scheme, axes, sync):
 
     @ops.custom_gradient
     def quantize(x, low, high, given_slope, given_offset, on, live, *masks):
-        scale, f, _, q = stages_one_and_two(x, low, high, masks)
+        scale, f, _, q = _stages_one_and_two(x, scheme, low, high, *masks)
         start = low if affine else ops.zeros_like(low)
         if denoise:
             slope, mean_f, mean_q, regularized = regress(f, q)
@@ -174,7 +181,7 @@ def _differentiable(scheme: Scheme, axes, sync):
         def grad(*upstream):
             g = ops.convert_to_tensor(upstream[0])
             # f and q are computed again: two tensors of the size of x less to keep.
-            _, f, sparse, q = stages_one_and_two(x, low, high, masks)
+            _, f, sparse, q = _stages_one_and_two(x, scheme, low, high, *masks)
             if denoise:
                 by_q, direct, by_ridge = through_regression(g, f, q)
             else:
@@ -211,6 +218,18 @@ def _differentiable(scheme: Scheme, axes, sync):
         return (y, scale * a, offset), grad
 
     return quantize
+
+
+def _stages_one_and_two(x, scheme, low, high, mask=None):
+    """s_f, f (dense), f_S (sparse) and q."""
+    affine, steps = scheme.grid == "affine", float(step_count(scheme))
+    width = high - low if affine else high
+    scale = ops.where(width > 0.0, width / steps, ops.ones_like(width))
+    f = (x - low) / scale if affine else x / scale
+    if mask is None:
+        return scale, f, f, nearest_member(f, scheme)
+    sparse = f * mask
+    return scale, f, sparse, nearest_member(sparse, scheme) * mask
 
 
 def _size(tensor):
