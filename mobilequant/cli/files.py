@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import secrets
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 from mobilequant.cli.errors import UsageError
+from mobilequant.writing import written_whole
 
 
 def check_input(path: str | Path, suffix: str) -> Path:
@@ -47,24 +45,6 @@ def check_output(path: str | Path, suffix: str) -> Path:
     if path.exists() and not os.access(path, os.W_OK):
         raise UsageError(f"the output {path} cannot be written: it is write-protected")
     return path
-
-
-@contextlib.contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
-    """Gives a temporary path in the same folder, which becomes `path` if all goes well.
-
-    The temporary file has the same ending, which tells Keras the format. After an error or
-    ctrl-C it is gone, and what was at `path` is still there.
-    """
-    path = Path(os.path.realpath(path))  # the file itself gets replaced, not a link to it
-    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.tmp{path.suffix}")
-    try:
-        yield temporary
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def save_model(model, path: Path) -> int:
