@@ -32,12 +32,13 @@ _observing = contextvars.ContextVar("mobilequant_observing", default=None)
 
 
 @contextlib.contextmanager
-def observing(method: str):
+def observing(method):
     """While open, calling a quantized model measures ranges and quantizes no activation.
 
     Args:
         method: "minmax" (the smallest and largest value seen) or "moving_average" (the average
-            of the batches' smallest and largest values).
+            of the batches' smallest and largest values); or a function `(quantizer, x)`, which
+            is called with each tensor before its quantizer instead.
     """
     token = _observing.set(method)
     try:
@@ -46,7 +47,7 @@ def observing(method: str):
         _observing.reset(token)
 
 
-def observation_method() -> str | None:
+def observation_method():
     """The `method` of the open `observing` block, or None."""
     return _observing.get()
 
@@ -188,9 +189,12 @@ class ActivationQuantizer(keras.layers.Layer):
         on = ops.cast(self.ready(), "float32")
         return transform(x, self.scheme, self._axes(x), low, high, on=on, live=0.0, given=given)[0]
 
-    def observe(self, x, method: str):
-        """Calibration: widens or averages the range by that of `x`."""
+    def observe(self, x, method):
+        """Calibration: widens or averages the range by that of `x`; see `observing`."""
         if not self.quantizing:
+            return
+        if callable(method):
+            method(self, x)
             return
         batch = self._batch_range(x)
         flat = ops.stack([ops.reshape(end, self.range.shape[1:]) for end in batch])
