@@ -14,7 +14,7 @@ Here f and not x is regressed, which is the same and keeps every sum in the orde
 
 from __future__ import annotations
 
-from keras import ops
+from keras import ops, tree
 
 from mobilequant.quantizers.integers import nearest_member, step_count
 from mobilequant.quantizers.ranges import group_axes, range_of
@@ -179,7 +179,8 @@ def _differentiable(scheme: Scheme, axes, sync):
         y = ops.where(on > 0.0, y + offset if affine else y, x)
 
         def grad(*upstream):
-            g = ops.convert_to_tensor(upstream[0])
+            # TensorFlow hands over one gradient an output, JAX one tuple of them all.
+            g = ops.convert_to_tensor(tree.flatten(upstream)[0])
             # f and q are computed again: two tensors of the size of x less to keep.
             _, f, sparse, q = _stages_one_and_two(x, scheme, low, high, *masks)
             if denoise:
