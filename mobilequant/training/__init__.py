@@ -1,5 +1,6 @@
 """Recipes for `fit`: callbacks and schedules."""
 
 from mobilequant.training.callbacks import FreezeAt, QuantizeFrom
+from mobilequant.training.monitor import QuantizationMonitor
 
-__all__ = ["FreezeAt", "QuantizeFrom"]
+__all__ = ["FreezeAt", "QuantizationMonitor", "QuantizeFrom"]
