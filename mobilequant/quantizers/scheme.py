@@ -99,10 +99,15 @@ class Scheme:
             value = getattr(self, field)
             if value not in allowed:
                 raise ValueError(f"Scheme: {field} must be one of {allowed}, not {value!r}.")
-        if not 0 <= self.ridge < math.inf:
-            raise ValueError(f"Scheme: ridge must be 0 or larger, not {self.ridge!r}.")
+        if not (_is_number(self.ridge) and 0 <= self.ridge < math.inf):
+            raise ValueError(
+                f"Scheme: ridge must be 0 or larger, and a number, not {self.ridge!r}."
+            )
         if not _is_whole(self.block_size) or self.block_size < 1:
             raise ValueError(f"Scheme: block_size must be at least 1, not {self.block_size!r}.")
+        for field in ("clip_gradient", "range_gradient"):
+            if not isinstance(getattr(self, field), bool):
+                raise ValueError(f"Scheme: {field} is True or False, not {getattr(self, field)!r}.")
         if self.estimator == "lsq":
             # Learned step size is a range rule too: whatever the range was, it is learned.
             object.__setattr__(self, "range", "learned")
@@ -123,7 +128,7 @@ class Scheme:
         if self.range in ("minmax", "moving"):
             raise ValueError(f"Scheme: range {self.range!r} takes no range_width.")
         largest = 1 if self.range == "percentile" else math.inf
-        if not 0 < width <= largest or width == math.inf:
+        if not (_is_number(width) and 0 < width <= largest and width < math.inf):
             raise ValueError(
                 "Scheme: range_width is a number of standard deviations above 0, or, for "
                 f"'percentile', a share up to 1; not {width!r}."
@@ -147,7 +152,7 @@ class Scheme:
             kept_of(self.sparsity)
             if self.sparsity_ramp:
                 raise ValueError("Scheme: only a share ramps up, not N:M sparsity.")
-        elif not 0 < self.sparsity < 1:
+        elif not (_is_number(self.sparsity) and 0 < self.sparsity < 1):
             raise ValueError(
                 f"Scheme: sparsity is 'N:M' or a share between 0 and 1, not {self.sparsity!r}."
             )
@@ -196,7 +201,7 @@ def kept_of(pattern: str) -> tuple[int, int]:
         ValueError: It is no such pattern, or N is not below M.
     """
     kept, colon, of = pattern.partition(":")
-    if not (colon and kept.isdigit() and of.isdigit() and 0 < int(kept) < int(of)):
+    if not (colon and kept.isdecimal() and of.isdecimal() and 0 < int(kept) < int(of)):
         raise ValueError(
             f"Scheme: sparsity {pattern!r} is not 'N:M' with 0 < N < M, such as '2:4'."
         )
@@ -208,8 +213,13 @@ def _check_bits(bits):
         return
     if not _is_whole(bits) or not 1 <= bits <= 8:
         raise ValueError(
-            f"Scheme: bits must be a whole number from 1 to 8, 'ternary', or 32 (float), not {bits!r}."
+            "Scheme: bits must be a whole number from 1 to 8, 'ternary', or 32 (float), not "
+            f"{bits!r}."
         )
+
+
+def _is_number(value):
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _is_whole(value):
