@@ -76,8 +76,8 @@ class ActivationQuantizer(keras.layers.Layer):
         range: Moving range, (2,) or, with one scale a channel, (2, channels).
         dequantization: Moving slope and offset of y = slope·q + offset, shaped as `range`; not on
             a device's grid.
-        step, offset: Learned step size and lower end, trainable; with `range="learned"` only.
-            `calibrate` sets where they start.
+        unit, step, offset: With `range="learned"` only. `unit` is the step size that `calibrate`
+            found; trainable, in these units, are step size (from 1) and lower end.
         observed: Batches that the moving averages have seen; 0: not calibrated.
         phase: FLOAT, QUANTIZED or FROZEN.
     """
@@ -106,6 +106,7 @@ class ActivationQuantizer(keras.layers.Layer):
             if not self.scheme.on_device_grid:
                 self.dequantization = self._state("dequantization", (2, *shape))
             if self.scheme.range == "learned":
+                self.unit = self._state("unit", shape)
                 self.step = self._state("step", shape, trainable=True)
                 self.offset = (
                     self._state("offset", shape, trainable=True)
@@ -208,9 +209,12 @@ class ActivationQuantizer(keras.layers.Layer):
         low, high = ops.unstack(flat, 2)
         if self.scheme.range == "learned":
             affine = self.scheme.grid == "affine"
-            self.step.assign(((high - low) if affine else high) / step_count(self.scheme))
+            span = (high - low) if affine else high
+            unit = ops.maximum(span / step_count(self.scheme), 1e-8)
+            self.unit.assign(unit)
+            self.step.assign(ops.ones_like(unit))
             if affine:
-                self.offset.assign(low)
+                self.offset.assign(low / unit)
         if not self.scheme.on_device_grid:
             _, *g = transform(x, self.scheme, self._axes(x), *self._shaped((low, high), x))
             g = ops.stack([ops.reshape(v, self.range.shape[1:]) for v in g])
@@ -301,10 +305,11 @@ class ActivationQuantizer(keras.layers.Layer):
         if x is not None:
             features = math.prod(x.shape[1:]) / math.prod(self.step.shape)
             share = (features * steps) ** -0.5
-        span = scale_gradient(ops.abs(read(self.step)), share) * float(steps)
+        unit = read(self.unit)
+        span = unit * scale_gradient(ops.abs(read(self.step)), share) * float(steps)
         if self.offset is None:
             return -span, span
-        low = scale_gradient(read(self.offset), share)
+        low = unit * scale_gradient(read(self.offset), share)
         return low, low + span
 
     def _follow(self, pairs, phase):

@@ -30,8 +30,10 @@ class WeightQuantizer(keras.layers.Layer):
         scheme: `Scheme` of the weights.
 
     Attributes:
-        step: Learned step size (arXiv:1902.08153), trainable; with `range="learned"` only.
-        offset: Learned lower end of an affine range, trainable.
+        unit: The step size where learning started; with `range="learned"` only.
+        step: Learned step size (arXiv:1902.08153) in these units, trainable, from 1. (So that one
+            learning rate suits it and the weights: Adam moves every variable by about its rate.)
+        offset: Learned lower end of an affine range in these units, trainable.
         steps_seen: Training steps of the sparsity ramp, with `sparsity_ramp` only.
     """
 
@@ -56,8 +58,10 @@ class WeightQuantizer(keras.layers.Layer):
             low, high = weight_range(kernel, self.scheme, self._axes(kernel), self._mask(kernel))
             affine = self.scheme.grid == "affine"
             span = (high - low) if affine else high
-            self.step = self._learned("step", ops.maximum(span / step_count(self.scheme), 1e-8))
-            self.offset = self._learned("offset", low) if affine else None
+            unit = ops.maximum(span / step_count(self.scheme), 1e-8)
+            self.unit = self._number("unit", unit, trainable=False)
+            self.step = self._number("step", ops.ones_like(unit))
+            self.offset = self._number("offset", low / unit) if affine else None
         if self.scheme.sparsity_ramp:
             self.steps_seen = self.add_weight(
                 name="steps_seen",
@@ -128,17 +132,19 @@ class WeightQuantizer(keras.layers.Layer):
         steps = step_count(self.scheme)
         # arXiv:1902.08153, section 2.2: the gradient of the step is scaled by 1 / √(N·Q_P).
         share = 1.0 if exact else (count * steps) ** -0.5
-        span = scale_gradient(ops.abs(read(self.step)), share) * float(steps)
+        unit = read(self.unit)
+        span = unit * scale_gradient(ops.abs(read(self.step)), share) * float(steps)
         if self.offset is None:
             return -span, span
-        low = scale_gradient(read(self.offset), share)
+        low = unit * scale_gradient(read(self.offset), share)
         return low, low + span
 
-    def _learned(self, name, value):
+    def _number(self, name, value, trainable=True):
         return self.add_weight(
             name=name,
             shape=tuple(value.shape),
             initializer=lambda shape, dtype=None: ops.cast(value, dtype or "float32"),
+            trainable=trainable,
             autocast=False,
             dtype="float32",
         )
