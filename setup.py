@@ -6,6 +6,8 @@ from setuptools import find_packages, setup
 
 README = Path(__file__).parent / "README.md"
 
+MATPLOTLIB = "matplotlib>=3.9,<4"
+
 setup(
     name="mobilequant",
     version="0.1.0",
@@ -40,9 +42,12 @@ setup(
             # One minor release: another may format differently, and `make test` would fail.
             "ruff>=0.17.5,<0.18",
             "jax>=0.5",
+            MATPLOTLIB,
         ],
         "jax": ["jax>=0.5"],
-        "notebooks": ["matplotlib>=3.9,<4", "jupyterlab>=4,<5", "nbconvert>=7,<8"],
+        # For `QuantizationMonitor.plot`.
+        "plots": [MATPLOTLIB],
+        "notebooks": [MATPLOTLIB, "jupyterlab>=4,<5", "nbconvert>=7,<8"],
         # TFMOT needs Keras 2 (tf_keras); the benchmarks run it in an environment of its own.
         "tfmot": ["tensorflow-model-optimization>=0.8,<0.9", "tf_keras>=2.21,<2.22"],
     },

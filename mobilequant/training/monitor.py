@@ -224,6 +224,8 @@ class QuantizationMonitor(keras.callbacks.Callback):
         if self.batch is not None:
             figures["activation_error"] = _activation_errors(model, self.batch)
         self._looked_at = self._step
+        if self.history["steps"][-1:] == [self._step]:
+            return  # A run that goes on from here: only the integers were missing.
         self._note(figures)
         if self.log_dir is not None:
             self._log(figures)
