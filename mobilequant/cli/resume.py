@@ -10,7 +10,7 @@ from pathlib import Path
 from mobilequant.cli.errors import UsageError
 
 #: Arguments that change nothing about what is trained.
-_INDIFFERENT = ("run", "command", "debug", "json", "restart", "output")
+_INDIFFERENT = ("run", "command", "debug", "json", "restart", "output", "monitor")
 
 _SETTINGS = "settings.json"
 _METADATA = "training_metadata.json"  # written by keras.callbacks.BackupAndRestore

@@ -7,7 +7,7 @@ from pathlib import Path
 import keras
 
 from mobilequant import models
-from mobilequant.cli import accuracy, console, datasets, files
+from mobilequant.cli import accuracy, console, datasets, files, monitoring
 from mobilequant.cli.errors import UsageError
 from mobilequant.cli.progress import FitProgress
 from mobilequant.cli.resume import Run
@@ -52,8 +52,13 @@ def train(arguments, output: Path, backup: Run) -> dict:
     peak = arguments.learning_rate or fit.LEARNING_RATES[arguments.optimizer]
     schedule = fit.cosine_schedule(peak, steps * arguments.epochs, steps * arguments.warmup_epochs)
     fit.compile_classifier(model, optimizer=arguments.optimizer, learning_rate=schedule)
+    monitor = None
+    if arguments.monitor:
+        monitor = monitoring.Monitoring(arguments.monitor, steps * arguments.epochs)
+        if backup.begun_at:
+            monitor.go_on()
     _announce(model, data, arguments, backup)
-    _fit(model, data, arguments, backup)
+    _fit(model, data, arguments, backup, monitor)
     # Compiled anew, without the optimizer's state, which would make the file three times as
     # large.
     fit.compile_classifier(model, optimizer=arguments.optimizer, learning_rate=peak)
@@ -95,7 +100,7 @@ def _announce(model, data, arguments, backup) -> None:
         console.note(f"going on after epoch {backup.begun_at} of {arguments.epochs}")
 
 
-def _fit(model, data, arguments, backup) -> None:
+def _fit(model, data, arguments, backup, monitor) -> None:
     progress = FitProgress()
     try:
         fit.fit_classifier(
@@ -106,7 +111,9 @@ def _fit(model, data, arguments, backup) -> None:
             float_epochs=arguments.float_epochs,
             freeze_epochs=arguments.freeze_epochs,
             backup_dir=backup.folder,
-            callbacks=[progress],
+            callbacks=[progress, *([monitor.callback] if monitor else [])],
         )
     finally:
         progress.close()
+        if monitor:
+            monitor.write()

@@ -104,6 +104,12 @@ def _add_quantization(group) -> None:
         metavar="N",
         help="fix ranges and batch normalization for the last N epochs (default: 0)",
     )
+    group.add_argument(
+        "--monitor",
+        metavar="DIR",
+        help="log quantization error, zeros and flipping integers of each layer to this folder: "
+        "for TensorBoard, as quantization.json and, with matplotlib, as quantization.png",
+    )
 
 
 def _add_training(group) -> None:
@@ -177,6 +183,8 @@ def _check(arguments) -> None:
     for name in ("target", "estimator"):
         if getattr(arguments, name) and not arguments.quantize:
             raise UsageError(f"--{name} needs --quantize RECIPE")
+    if arguments.monitor and not (arguments.quantize or from_file):
+        raise UsageError("--monitor needs --quantize or a quantized model")
     phases = arguments.float_epochs + arguments.freeze_epochs
     if phases and not (arguments.quantize or from_file):
         raise UsageError("--float-epochs and --freeze-epochs need --quantize or a quantized model")

@@ -146,11 +146,16 @@ def test_quantized_training_and_further_training_of_its_result(made, tmp_path, c
     output, further = tmp_path / "tuned.keras", tmp_path / "further.keras"
     train = ["train", "--data", "digits", "--limit", 64, "--learning-rate", 1e-3]
     quantization = ["--quantize", "w8a8", "--float-epochs", 1, "--freeze-epochs", 1]
+    quantization += ["--monitor", tmp_path / "inside"]
     code, result, err = run(
         capsys, *train, "--model", made / "float.keras", *quantization, "--epochs", 3, "-o", output
     )
     assert code == 0 and result["quantized"] and "(quantized" in err
     assert phases(output) == {PHASES["frozen"]}
+    seen = json.loads((tmp_path / "inside" / "quantization.json").read_text())
+    assert seen["steps"] == list(range(7)) and len(seen["error"]) == 3
+    assert (tmp_path / "inside" / "quantization.png").stat().st_size > 10_000
+    assert list((tmp_path / "inside").glob("events.out.tfevents*"))
     assert main(["convert", str(output), "-o", str(tmp_path / "tuned.tflite")]) == 0
 
     code, result, _ = run(capsys, *train, "--model", output, "--epochs", 1, "-o", further)

@@ -26,16 +26,17 @@ def training(tmp_path):
     return TRAIN.format(model=tmp_path / "start.keras", output=tmp_path / "m.keras").split()
 
 
+def press_in_second_epoch(self, batch, logs=None):
+    """Ctrl-C, in the place of `FitProgress.on_train_batch_end`."""
+    if self.model.optimizer.iterations >= 3:  # two steps an epoch
+        raise KeyboardInterrupt
+
+
 @pytest.fixture
 def interrupted(training, tmp_path, capsys, monkeypatch):
     """The same after ctrl-C in the second epoch."""
-
-    def press(self, batch, logs=None):
-        if self.model.optimizer.iterations >= 3:  # two steps an epoch
-            raise KeyboardInterrupt
-
     with monkeypatch.context() as patched:
-        patched.setattr(FitProgress, "on_train_batch_end", press)
+        patched.setattr(FitProgress, "on_train_batch_end", press_in_second_epoch)
         assert main(training) == 130
     last = capsys.readouterr().err.strip().splitlines()[-1]
     assert last.startswith("mobilequant: interrupted; ") and "after epoch 1" in last
@@ -62,6 +63,21 @@ def test_weights_optimizer_and_schedule_are_those_of_the_backup(interrupted, mon
     monkeypatch.setattr(FitProgress, "on_epoch_end", lambda *_: None)
     assert main(interrupted) == 0
     assert seen == {1: 2, 2: 4}
+
+
+def test_the_monitor_goes_on(training, tmp_path, monkeypatch):
+    command = [*training, "--quantize", "w8a8", "--monitor", str(tmp_path / "inside")]
+
+    def steps():
+        return json.loads((tmp_path / "inside" / "quantization.json").read_text())["steps"]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(FitProgress, "on_train_batch_end", press_in_second_epoch)
+        assert main(command) == 130
+    assert steps() == [0, 1, 2]
+    assert (tmp_path / "inside" / "quantization.png").is_file()
+    assert main(command) == 0
+    assert steps() == list(range(7))
 
 
 def test_other_settings_are_refused_and_restart_begins_anew(interrupted, tmp_path, capsys):
