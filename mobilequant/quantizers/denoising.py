@@ -25,6 +25,9 @@ from mobilequant.quantizers.sparsity import sparsity_mask
 #: Var(q) + λ of a group without variance, with λ = 0.
 _SMALLEST_REGULARIZED = 1e-12
 
+#: What divisions may add to the f of an element at the very end of the range: it is not clipped.
+_ROUNDING = 2.0**-20
+
 
 def fake_quantize(x, scheme: Scheme, *, learned=None, share=None, on=True):
     """Quantizes and dequantizes weights, differentiably.
@@ -80,8 +83,10 @@ def _by_group(function, x, scheme, mask):
     """`function(part, axes, mask)` of what shares scales, put together in the shape of `x`."""
     if scheme.granularity != "block":
         return function(x, group_axes(len(x.shape), scheme.granularity), mask)
-    parts = zip(to_blocks(x, scheme.block_size), to_blocks(mask, scheme.block_size), strict=True)
-    return from_blocks([function(part, (-2,), part_mask) for part, part_mask in parts], x.shape)
+    parts = to_blocks(x, scheme.block_size)
+    masks = [None] * len(parts) if mask is None else to_blocks(mask, scheme.block_size)
+    done = [function(part, (-2,), own) for part, own in zip(parts, masks, strict=True)]
+    return from_blocks(done, x.shape)
 
 
 def weight_range(x, scheme, axes, mask=None):
@@ -96,10 +101,8 @@ def to_blocks(x, size):
 
     Returns:
         A list: (blocks, size, channels) of the full blocks, and (rest, channels) of what is left,
-        whichever there are; for None, two times None.
+        whichever there are.
     """
-    if x is None:
-        return [None, None]
     flat = ops.reshape(x, (-1, x.shape[-1]))
     full = flat.shape[0] // size * size
     parts = []
@@ -174,7 +177,9 @@ def _differentiable(scheme: Scheme, axes, sync):
             offset = start + scale * (mean_f - a * mean_q)
             offset = ops.where(live > 0.0, offset, given_offset)
         else:
-            a, offset = ops.ones_like(scale), start
+            # A group of no range dequantizes to its one value, whatever its integers say.
+            a = ops.cast(high > start, "float32")
+            offset = start
         y = (scale * a) * q
         y = ops.where(on > 0.0, y + offset if affine else y, x)
 
@@ -208,7 +213,8 @@ def _differentiable(scheme: Scheme, axes, sync):
             """What reaches x, s_f and b_f by q = f + δ; clipped elements stand at the ends."""
             if not scheme.clip_gradient:
                 return by_q, total(by_q * (q - sparse)), ops.zeros_like(low)
-            inside = ops.logical_and(sparse >= (0.0 if affine else -steps), sparse <= steps)
+            largest = steps * (1.0 + _ROUNDING)
+            inside = ops.logical_and(sparse >= (0.0 if affine else -largest), sparse <= largest)
             by_scale = total(by_q * ops.where(inside, q - sparse, q))
             return (
                 ops.where(inside, by_q, 0.0),

@@ -73,8 +73,9 @@ def _deviations(x, scheme, axes, mask, sync):
 
 def _percentile(x, scheme, axes, mask, sync):
     def at(values, share):
-        axis = tuple(range(len(values.shape))) if axes is None else axes
-        kept = tuple(a for a in range(len(values.shape)) if a not in axis)
+        rank = len(values.shape)
+        axis = tuple(range(rank)) if axes is None else tuple(a % rank for a in axes)
+        kept = tuple(a for a in range(rank) if a not in axis)
         last = ops.transpose(values, (*kept, *axis))
         ordered = ops.sort(ops.reshape(last, (*[values.shape[a] for a in kept], -1)), axis=-1)
         count = ops.cast(ops.shape(ordered)[-1], "float32")
@@ -86,7 +87,8 @@ def _percentile(x, scheme, axes, mask, sync):
     if scheme.grid == "linear":
         high = at(ops.abs(x), scheme.width)
         return -high, high
-    return at(x, 1.0 - scheme.width), at(x, scheme.width)
+    # As many elements below the range as above it.
+    return at(x, (1.0 - scheme.width) / 2), at(x, (1.0 + scheme.width) / 2)
 
 
 def _root(square):
