@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import platform
+import threading
 import time
 
 import numpy as np
@@ -45,8 +46,14 @@ def machine() -> str:
 
 def write(name: str, results: dict, **settings) -> pathlib.Path:
     """Writes results, with versions, machine and settings, to `benchmarks/results/NAME.json`."""
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{name}.json"
+    path = write_document(RESULTS / f"{name}.json", name, results, settings)
+    print(f"wrote {path}")
+    return path
+
+
+def write_document(path: pathlib.Path, name: str, results: dict, settings: dict) -> pathlib.Path:
+    """The same to any file: whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     document = {
         "benchmark": name,
         "date": time.strftime("%Y-%m-%d"),
@@ -55,10 +62,9 @@ def write(name: str, results: dict, **settings) -> pathlib.Path:
         "settings": settings,
         "results": results,
     }
-    temporary = path.with_suffix(".tmp")
+    temporary = path.with_suffix(f".{os.getpid()}.{threading.get_ident()}.tmp")
     temporary.write_text(json.dumps(document, indent=2) + "\n")
     os.replace(temporary, path)
-    print(f"wrote {path}")
     return path
 
 

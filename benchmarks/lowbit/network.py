@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import keras
+
 from keras import layers
+
+import mobilequant as mq
 
 #: Where the quantizer of what a convolution takes stands: behind ReLU, or in its place, so that
 #: it sees signed values and is the nonlinearity itself ("norm": with a normalization before it).
@@ -52,3 +55,11 @@ def residual_network(widths=(24, 48, 96), blocks=2, order="relu", momentum=0.9, 
     x = layers.ReLU(name="relu")(x)
     x = layers.GlobalAveragePooling2D(name="pool")(x)
     return keras.Model(image, layers.Dense(classes, name="logits")(x), name="residual")
+
+
+def mobilenet(widths=None, blocks=None):
+    """A small MobileNetV2 (0.35) at 32×32; its size does not follow the residual network's."""
+    return mq.models.MobileNetV2(
+        (32, 32, 3), 10, alpha=0.35, early_strides=(2, 1), batch_norm_momentum=0.9,
+        classifier_activation=None,
+    )

@@ -35,51 +35,83 @@ class Curve(keras.callbacks.Callback):
             self._sum, self._seen = 0.0, 0
 
 
-def train(model, data, *, epochs, batch_size, learning_rate, seed, recipe=None, test=None):
-    """Trains a float model, or its quantized form from the same weights; returns what it gave.
+def train(model, data, test, settings, *, seed, rate=1.0, recipe=None, weights=None):
+    """One run from random weights, or quantized from those of a float network.
 
     Args:
         model: Float Keras model, freshly built.
-        data: (images, labels) in [−1, 1] to train on.
-        epochs, batch_size, learning_rate, seed: Of the run.
+        data, test: (images in [−1, 1], labels).
+        settings: "epochs" of the whole schedule, "float_epochs" at its beginning in which every
+            network is still float, "batch_size", "learning_rate".
+        seed: Of order and mirroring.
+        rate: Factor on the learning rate.
         recipe: `mq.Recipe`, or None for float.
-        test: (images, labels) of the test split.
+        weights: Weights of the float network after the float epochs; trains the rest from there.
+
+    Returns:
+        Results as plain values, and the trained model.
     """
-    steps = len(data[0]) // batch_size * epochs
+    batch_size, epochs = settings["batch_size"], settings["epochs"]
+    steps = len(data[0]) // batch_size
+    first = 0
+    if weights is not None:
+        model.set_weights(weights)
+        first = settings["float_epochs"]
     if recipe is not None:
         model = mq.quantize(model, recipe)
-        if any(_learned(r) for r in (recipe, *recipe.overrides.values())):
-            mq.calibrate(model, data[0][:256], batch_size=256, verbose=0)
-    model.compile(
-        keras.optimizers.Adam(cosine_schedule(learning_rate, steps, steps // 10)),
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
-        jit_compile=keras.backend.backend() == "jax",
-    )
-    curve = Curve(steps)
+        # Learned step sizes start from data; for the others it changes nothing.
+        mq.calibrate(model, data[0][:256], batch_size=256, verbose=0)
+    compile_for(model, settings, steps, rate)
+    model.optimizer.iterations.assign(first * steps)
+    curve = Curve(steps * (epochs - first))
     started = time.perf_counter()
     history = model.fit(
-        _Batches(*data, batch_size, seed), epochs=epochs, verbose=0, shuffle=False,
+        Batches(*data, batch_size, seed, first),
+        initial_epoch=first,
+        epochs=epochs,
+        verbose=0,
+        shuffle=False,
         callbacks=[curve],
     )
     seconds = time.perf_counter() - started
     loss, accuracy = model.evaluate(*test, batch_size=500, verbose=0)
-    return {
+    result = {
         "accuracy": float(accuracy),
         "test_loss": float(loss),
         "train_accuracy": float(history.history["accuracy"][-1]),
         "losses": curve.losses,
         "seconds": round(seconds, 1),
-    }, model
+    }
+    return result, model
 
 
-class _Batches(keras.utils.PyDataset):
-    """Shuffled batches, half of the images mirrored; order and mirroring follow from the seed."""
+def float_start(model, data, settings, *, seed):
+    """Weights of the float network after the float epochs: where every quantized run starts."""
+    steps = len(data[0]) // settings["batch_size"]
+    compile_for(model, settings, steps)
+    batches = Batches(*data, settings["batch_size"], seed, 0)
+    model.fit(batches, epochs=settings["float_epochs"], verbose=0, shuffle=False)
+    return model.get_weights()
 
-    def __init__(self, images, labels, batch_size, seed):
+
+def compile_for(model, settings, steps, rate=1.0):
+    """Adam under one cosine over all epochs, float and quantized."""
+    total = steps * settings["epochs"]
+    model.compile(
+        keras.optimizers.Adam(cosine_schedule(settings["learning_rate"] * rate, total, total // 10)),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+        jit_compile=keras.backend.backend() == "jax",
+    )
+
+
+class Batches(keras.utils.PyDataset):
+    """Shuffled batches, half of the images mirrored; both follow from seed and epoch."""
+
+    def __init__(self, images, labels, batch_size, seed, epoch):
         super().__init__()
         self.images, self.labels, self.batch_size = images, labels, batch_size
-        self.random = np.random.default_rng(seed)
+        self.seed, self.epoch = seed, epoch
         self._shuffle()
 
     def __len__(self):
@@ -93,15 +125,13 @@ class _Batches(keras.utils.PyDataset):
         return images, self.labels[chosen]
 
     def on_epoch_end(self):
+        self.epoch += 1
         self._shuffle()
 
     def _shuffle(self):
-        self.order = self.random.permutation(len(self.images))
-        self.mirrored = self.random.random(len(self.images)) < 0.5
-
-
-def _learned(recipe):
-    return "learned" in (recipe.weights.range, recipe.activations.range)
+        random = np.random.default_rng((self.seed, self.epoch))
+        self.order = random.permutation(len(self.images))
+        self.mirrored = random.random(len(self.images)) < 0.5
 
 
 @functools.cache

@@ -78,6 +78,18 @@ class Recipe:
             parts.append(f"overrides={{{inner}}}")
         return f"Recipe({self.name!r}: {', '.join(parts)})"
 
+    @classmethod
+    def named(cls, name: str) -> Recipe:
+        """The recipe that a name such as "w2a2" stands for, to look at or to change.
+
+        Args:
+            name: "w8a8", "w4a8", "ternary-a8", "w2a2", "w1a4-2:4", "w8a8-50%", …
+
+        Raises:
+            ValueError: There is no such recipe.
+        """
+        return get(name)
+
     @property
     def outputs(self) -> Scheme:
         """`Scheme` of what flows between the layers."""
