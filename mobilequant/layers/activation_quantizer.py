@@ -138,7 +138,7 @@ class ActivationQuantizer(keras.layers.Layer):
     @property
     def calibrated(self) -> bool:
         """Whether the range is known. Reads a variable: not for use inside a graph."""
-        return not self.quantizing or float(self.observed) > 0
+        return not self.quantizing or float(ops.convert_to_numpy(self.observed)) > 0
 
     def ready(self):
         """Boolean tensor: quantization is on and the range is known."""

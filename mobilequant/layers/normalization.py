@@ -7,12 +7,18 @@ writes the activations about twice as often as the closed form of the gradient d
 
 from __future__ import annotations
 
+import functools
 import math
 
 from keras import ops
 
 from mobilequant.layers.variables import read
 from mobilequant.quantizers.exact import rounded
+from mobilequant.quantizers.replicas import (
+    mean_over_replicas,
+    replica_count,
+    sum_over_replicas,
+)
 
 
 def inference_factors(normalization, bias):
@@ -40,7 +46,9 @@ def batch_normalize(y, normalization, frozen):
     Args:
         y: float32 tensor, channels last.
         normalization: A built `keras.layers.BatchNormalization`; its moving statistics follow.
-            Where it is not trainable, they are what it normalizes with, as in Keras.
+            Where it is not trainable, they are what it normalizes with, as in Keras. Under
+            `tf.distribute` a replica normalizes with its own part of the batch, as in Keras, or
+            with all of it if the layer is `synchronized`.
         frozen: Boolean scalar tensor: use the moving statistics and leave them alone.
     """
     gamma, beta = _gamma_beta(normalization)
@@ -50,11 +58,11 @@ def batch_normalize(y, normalization, frozen):
         factor = gamma * ops.rsqrt(moving_variance + normalization.epsilon)
         return y * factor + (beta - moving_mean * factor)
     axes = list(range(len(y.shape) - 1))
-    mean, variance = ops.moments(ops.stop_gradient(y), axes)
+    (mean, variance), followed = _moments(ops.stop_gradient(y), axes, normalization.synchronized)
     step = ops.where(frozen, 0.0, 1.0 - normalization.momentum)
-    normalization.moving_mean.assign(moving_mean + (mean - moving_mean) * step)
-    normalization.moving_variance.assign(moving_variance + (variance - moving_variance) * step)
-    return _normalize(
+    normalization.moving_mean.assign(moving_mean + (followed[0] - moving_mean) * step)
+    normalization.moving_variance.assign(moving_variance + (followed[1] - moving_variance) * step)
+    return _normalize(normalization.synchronized)(
         y,
         gamma,
         beta,
@@ -65,29 +73,55 @@ def batch_normalize(y, normalization, frozen):
     )
 
 
-@ops.custom_gradient
-def _normalize(y, gamma, beta, mean, inverse, live):
-    """(y − mean)·inverse·gamma + beta, mean and inverse being those of y where `live` is 1."""
-    axes = tuple(range(len(y.shape) - 1))
-    factor = gamma * inverse
-
-    def grad(*upstream):
-        (g,) = upstream
-        count = ops.cast(ops.size(g), g.dtype) / g.shape[-1]
-        sum_g = ops.sum(g, axis=axes)
-        # Sum of g times the normalized values.
-        sum_gn = (_sum_product(g, y, axes) - mean * sum_g) * inverse
-        by_y = -live * factor * sum_gn * inverse / count
-        constant = -live * factor * sum_g / count - by_y * mean
-        dy = g * factor + (y * by_y + constant)
-        zeros = ops.zeros_like(mean)
-        return dy, sum_gn, sum_g, zeros, zeros, ops.zeros_like(live)
-
-    return y * factor + (beta - mean * factor), grad
+def _moments(y, axes, synchronized):
+    """(mean, variance) to normalize with, and those that the moving statistics follow."""
+    if replica_count() == 1:
+        moments = ops.moments(y, axes)
+        return moments, moments
+    if synchronized:
+        mean = mean_over_replicas(y, axes)
+        moments = mean, mean_over_replicas(ops.square(y - mean), axes)
+        return moments, moments
+    # The moving statistics must be the same on all replicas, whatever each normalizes with.
+    count = _count(y)
+    # A replica may get nothing of the last batch.
+    moments = [ops.where(count > 0.0, value, 0.0) for value in ops.moments(y, axes)]
+    *totals, count = sum_over_replicas(*[value * count for value in moments], count)
+    return moments, [total / count for total in totals]
 
 
-def _sum_product(a, b, axes):
-    return ops.sum(a * b, axis=axes)
+@functools.cache
+def _normalize(synchronized):
+    """The differentiable function, its statistics being those of all replicas or of its own."""
+
+    @ops.custom_gradient
+    def normalize(y, gamma, beta, mean, inverse, live):
+        """(y − mean)·inverse·gamma + beta, mean and inverse being those of y where `live` is 1."""
+        axes = tuple(range(len(y.shape) - 1))
+        factor = gamma * inverse
+
+        def grad(*upstream):
+            (g,) = upstream
+            sum_g = ops.sum(g, axis=axes)
+            # Sum of g times the normalized values.
+            sum_gn = (ops.sum(g * y, axis=axes) - mean * sum_g) * inverse
+            all_g, all_gn, count = sum_g, sum_gn, _count(g)
+            if synchronized:
+                all_g, all_gn, count = sum_over_replicas(sum_g, sum_gn, count)
+            by_y = -live * factor * all_gn * inverse / count
+            constant = -live * factor * all_g / count - by_y * mean
+            dy = g * factor + (y * by_y + constant)
+            zeros = ops.zeros_like(mean)
+            return dy, sum_gn, sum_g, zeros, zeros, ops.zeros_like(live)
+
+        return y * factor + (beta - mean * factor), grad
+
+    return normalize
+
+
+def _count(y):
+    """Elements of a channel."""
+    return ops.cast(ops.size(y), y.dtype) / y.shape[-1]
 
 
 def _gamma_beta(normalization):

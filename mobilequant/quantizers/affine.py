@@ -84,8 +84,7 @@ def _fake_quantize(scheme: Scheme, sync):
     """
 
     def mean(values):
-        average = ops.mean(values)
-        return mean_over_replicas(average) if sync else average
+        return mean_over_replicas(values) if sync else ops.mean(values)
 
     def inside(g, x, start, stop):
         # What the grid cannot reach was clipped.
@@ -97,9 +96,7 @@ def _fake_quantize(scheme: Scheme, sync):
 
         def grad(*upstream):
             g = ops.convert_to_tensor(upstream[0])
-            dx = ops.cond(
-                ops.equal(mode, FROZEN), lambda: inside(g, x, start, stop), lambda: g
-            )
+            dx = ops.cond(ops.equal(mode, FROZEN), lambda: inside(g, x, start, stop), lambda: g)
             zero = ops.zeros_like(start)
             return dx, zero, zero, zero, ops.zeros_like(mode)
 

@@ -151,8 +151,8 @@ def _differentiable(scheme: Scheme, axes, sync):
     steps = float(step_count(scheme))
 
     def mean(values):
-        average = ops.mean(values, axis=axes, keepdims=True)
-        return mean_over_replicas(average) if sync else average
+        average = mean_over_replicas if sync else ops.mean
+        return average(values, axes, keepdims=True)
 
     def total(values):
         return ops.sum(values, axis=axes, keepdims=True)

@@ -9,7 +9,12 @@ from __future__ import annotations
 import numpy as np
 from keras import ops
 
-from mobilequant.quantizers.replicas import extremes_over_replicas, mean_over_replicas
+from mobilequant.quantizers.replicas import (
+    extremes_over_replicas,
+    mean_over_replicas,
+    replica_count,
+    sum_over_replicas,
+)
 from mobilequant.quantizers.scheme import Scheme
 
 _LARGEST = float(np.finfo(np.float32).max)
@@ -56,8 +61,8 @@ def _extremes(x, scheme, axes, mask, sync):
 
 def _deviations(x, scheme, axes, mask, sync):
     def mean(values):
-        average = ops.mean(values, axis=axes, keepdims=True)
-        return mean_over_replicas(average) if sync else average
+        average = mean_over_replicas if sync else ops.mean
+        return average(values, axes, keepdims=True)
 
     if scheme.grid == "linear":
         square = mean(x * x)
@@ -82,7 +87,11 @@ def _percentile(x, scheme, axes, mask, sync):
         index = ops.cast(ops.round(share * (count - 1.0)), "int32")
         shape = [1 if a in axis else size for a, size in enumerate(values.shape)]
         chosen = ops.reshape(ops.take(ordered, index, axis=-1), shape)
-        return mean_over_replicas(chosen) if sync else chosen
+        if not sync or replica_count() == 1:
+            return chosen
+        # The mean of the replicas' own: the true one would need all elements in one place.
+        total, count = sum_over_replicas(chosen * count, count)
+        return total / count
 
     if scheme.grid == "linear":
         high = at(ops.abs(x), scheme.width)
