@@ -1,8 +1,9 @@
-"""What a quantized training step costs: float, `ste`, `denoise`, and TFMOT's for the tf_keras twin.
+"""What a quantized training step costs: float, `ste` and `denoise` at W8A8 and W1A1, and TFMOT's.
 
     python benchmarks/training_step.py [--tfmot-python /path/to/venv/bin/python]
 
-MobileNetV2 96×96, batch 32, SGD, no XLA. All models take turns in one run, a few steps at a
+MobileNetV2 96×96, batch 32, SGD, no XLA. "plain" is `denoise` with the three stages differentiated
+by TensorFlow instead of our custom gradients: what these are worth. All models take turns in one run, a few steps at a
 time, so that what else the machine does hits all of them; medians. TFMOT and tf_keras need an
 environment of their own (`pip install 'mobilequant[tfmot]'`); without it that part is left out
 and said to be. Writes results/training_step.json.
@@ -33,8 +34,7 @@ def main():
     arguments = parser.parse_args()
     if arguments.worker:
         return work(arguments.worker)
-    names = ["float", "ste", "denoise"]
-    pythons = dict.fromkeys(names, sys.executable)
+    pythons = dict.fromkeys((name for name in STEPS if "tf" not in name), sys.executable)
     if arguments.tfmot_python:
         pythons |= dict.fromkeys(["tf_keras float", "tfmot"], arguments.tfmot_python)
     print(f"{len(pythons)} models, {arguments.rounds} rounds of {arguments.steps} steps.")
@@ -112,7 +112,7 @@ def work(name):
         print(json.dumps(seconds), flush=True)
 
 
-def keras_3(estimator):
+def keras_3(recipe=None, estimator=None, plain=False):
     import keras
     import numpy as np
 
@@ -120,10 +120,56 @@ def keras_3(estimator):
 
     keras.utils.set_random_seed(0)
     model = keras.applications.MobileNetV2((SIZE, SIZE, 3), weights=None, classes=CLASSES)
-    if estimator:
-        model = mq.quantize(model, "w8a8", estimator=estimator)
+    if plain:
+        differentiate_plainly()
+    if recipe:
+        model = mq.quantize(model, recipe, estimator=estimator)
     model.compile(keras.optimizers.SGD(0.01), "sparse_categorical_crossentropy", jit_compile=False)
     return stepper(model, np)
+
+
+def differentiate_plainly():
+    """Puts the three stages, as they are written down, in the place of the custom gradients."""
+    import tensorflow as tf
+
+    from mobilequant.quantizers import affine, denoising
+    from mobilequant.quantizers.integers import nearest_member, step_count
+
+    def on_grid(scheme, sync):
+        def quantize(x, start, stop, scale, mode):
+            hat = tf.quantization.fake_quant_with_min_max_vars(x, start, stop)
+            hat = x + tf.stop_gradient(hat - x)
+            mean_x, mean_hat = tf.reduce_mean(x), tf.reduce_mean(hat)
+            covariance = tf.reduce_mean((x - mean_x) * (hat - mean_hat))
+            variance = tf.reduce_mean(tf.square(hat - mean_hat))
+            slope = covariance / (variance + scheme.ridge * scale * scale)
+            return slope * (hat - mean_hat) + mean_x
+
+        return quantize
+
+    def any_scheme(scheme, axes, sync):
+        steps = float(step_count(scheme))
+
+        def mean(values):
+            return tf.reduce_mean(values, axes, keepdims=True)
+
+        def quantize(x, low, high, given_slope, given_offset, on, live, *masks):
+            start = low if scheme.grid == "affine" else tf.zeros_like(low)
+            scale = (high - start) / steps
+            f = (x - start) / scale
+            q = f + tf.stop_gradient(nearest_member(f, scheme) - f)
+            if scheme.grid == "linear":
+                slope = scale * mean(f * q) / (mean(q * q) + scheme.ridge)
+                return slope * q, slope, start
+            centred_f, centred_q = f - mean(f), q - mean(q)
+            a = mean(centred_f * centred_q) / (mean(centred_q * centred_q) + scheme.ridge)
+            y = scale * (a * centred_q + mean(f)) + start
+            return y, scale * a, start + scale * (mean(f) - a * mean(q))
+
+        return quantize
+
+    affine._fake_quantize = on_grid
+    denoising._differentiable = any_scheme
 
 
 def tf_keras(quantized):
@@ -154,9 +200,13 @@ def stepper(model, np):
 
 
 STEPS = {
-    "float": lambda: keras_3(None),
-    "ste": lambda: keras_3("ste"),
-    "denoise": lambda: keras_3("denoise"),
+    "float": keras_3,
+    "ste w8a8": lambda: keras_3("w8a8", "ste"),
+    "denoise w8a8": lambda: keras_3("w8a8", "denoise"),
+    "plain w8a8": lambda: keras_3("w8a8", "denoise", plain=True),
+    "ste w1a1": lambda: keras_3("w1a1", "ste"),
+    "denoise w1a1": lambda: keras_3("w1a1", "denoise"),
+    "plain w1a1": lambda: keras_3("w1a1", "denoise", plain=True),
     "tf_keras float": lambda: tf_keras(False),
     "tfmot": lambda: tf_keras(True),
 }

@@ -1,13 +1,14 @@
 """Training at low precision: `ste`, `lsq` and `denoise` side by side on CIFAR-10.
 
     python benchmarks/lowbit                    # what is missing of tier 1: everything, two workers
-    python benchmarks/lowbit comparison ridge   # some of its groups
+    python benchmarks/lowbit comparison/w1a1 ridge   # runs whose names begin so
     python benchmarks/lowbit --list             # what it would run, and for how long
     python benchmarks/lowbit --tier 2           # all images, more epochs, Keras on JAX on a GPU
     python benchmarks/lowbit --tiny             # a trial of the whole machinery in a few minutes
 
-Every run starts from the same weights (of its seed) and sees the same images in the same order
-under the same schedule. Each result is written as soon as it is there, so an interrupted run goes
+Every run starts from the same weights (of its seed: the float network after its first epoch) and
+sees the same images in the same order under the same schedule; the float network is trained on
+alike. Each result is written as soon as it is there, so an interrupted run goes
 on where it was: results/lowbit_tier1.json, plots beside it (`lowbit/report.py`).
 """
 
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import concurrent.futures
+import hashlib
 import json
 import os
 import pathlib
@@ -23,15 +25,18 @@ import subprocess
 import sys
 import time
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT / "benchmarks"), str(ROOT)]
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-#: Images to train on (None: all 50,000), epochs, batch, peak learning rate, workers, seconds that
-#: a run takes there.
+#: Images to train on (None: all 50,000); epochs in all, how many of them in float (the weights
+#: from which every quantized run starts); batch, peak learning rate; the network; workers, and
+#: seconds that a run takes there.
 TIERS = {
     "1": {
         "train_images": 25_000,
         "epochs": 3,
+        "float_epochs": 1,
         "batch_size": 64,
         "learning_rate": 4e-3,
         "widths": (24, 48, 96),
@@ -43,6 +48,7 @@ TIERS = {
     "2": {
         "train_images": None,
         "epochs": 30,
+        "float_epochs": 10,
         "batch_size": 128,
         "learning_rate": 4e-3,
         "widths": (64, 128, 256),
@@ -53,10 +59,11 @@ TIERS = {
     },
     "tiny": {
         "train_images": 512,
-        "epochs": 1,
+        "epochs": 2,
+        "float_epochs": 1,
         "batch_size": 64,
         "learning_rate": 4e-3,
-        "widths": (8, 16),
+        "widths": (8, 16, 16),
         "blocks": 1,
         "workers": 1,
         "seconds": 15,
@@ -69,7 +76,7 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("groups", nargs="*", help="groups of runs; all by default")
+    parser.add_argument("names", nargs="*", help="beginnings of runs' names; all by default")
     parser.add_argument("--tier", choices=("1", "2"), default="1")
     parser.add_argument("--tiny", action="store_true", help="a trial with 512 images")
     parser.add_argument("--list", action="store_true", help="say what would run, and stop")
@@ -89,24 +96,23 @@ def main():
     return direct(arguments, tier, name)
 
 
-def direct(arguments, tier, name):
+def direct(arguments, tier, tier_name):
     """Hands the missing runs to workers and writes what they give."""
     import common
     import experiments
 
     runs = experiments.all_runs(arguments.seeds)
-    groups = {run.group for run in runs}
-    unknown = set(arguments.groups) - groups
-    if unknown:
-        raise SystemExit(f"unknown group {sorted(unknown)[0]!r}; one of {sorted(groups)}")
-    output = arguments.output or common.RESULTS / f"lowbit_tier{name}.json"
+    for name in arguments.names:
+        if not any(run.key.startswith(name) for run in runs):
+            raise SystemExit(f"no run's name begins with {name!r}; --list shows them")
+    output = arguments.output or common.RESULTS / f"lowbit_tier{tier_name}.json"
     settings = {key: value for key, value in tier.items() if key not in ("workers", "seconds")}
     settings = json.loads(json.dumps(settings))
     done = read(output, settings)
     missing = [
         run
         for run in runs
-        if run.key not in done and (not arguments.groups or run.group in arguments.groups)
+        if run.key not in done and run.key.startswith(tuple(arguments.names) or "")
     ]
     taken = [entry["seconds"] for entry in done.values()] or [tier["seconds"]]
     minutes = len(missing) * sum(taken) / len(taken) / 60 / tier["workers"]
@@ -196,19 +202,48 @@ def work(tier):
     for line in sys.stdin:
         run = runs[line.strip()]
         keras.backend.clear_session()
-        keras.utils.set_random_seed(run.seed)
-        model = run.build(widths=tier["widths"], blocks=tier["blocks"])
-        result = training.train(
-            model,
+        weights = start_of(run, data, tier) if run.warm else None
+        result, _ = training.train(
+            make(run, tier),
             data,
-            epochs=tier["epochs"],
-            batch_size=tier["batch_size"],
-            learning_rate=tier["learning_rate"] * run.rate,
+            test,
+            tier,
             seed=run.seed,
+            rate=run.rate,
             recipe=run.recipe,
-            test=test,
+            weights=weights,
         )
         print(json.dumps({**result, "recipe": repr(run.recipe)}), flush=True)
+    return 0
+
+
+def make(run, tier):
+    """The float network of a run, with the initial weights of its seed."""
+    import keras
+
+    keras.utils.set_random_seed(run.seed)
+    return run.build(widths=tier["widths"], blocks=tier["blocks"])
+
+
+def start_of(run, data, tier):
+    """Weights of the run's network after the float epochs, trained once for all runs of a seed."""
+    import common
+    import numpy as np
+    import training
+
+    model = make(run, tier)
+    # Everything that the weights depend on is in the file's name.
+    facts = [run.network, run.seed, *(f"{key}={tier[key]}" for key in sorted(tier))]
+    digest = hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
+    path = common.WORK / "lowbit" / f"{run.network}-{run.seed}-{digest}.npz"
+    if not path.exists():
+        weights = training.float_start(model, data, tier, seed=run.seed)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(f".{os.getpid()}.npz")
+        np.savez(temporary, *weights)
+        os.replace(temporary, path)
+    with np.load(path) as stored:
+        return [stored[f"arr_{index}"] for index in range(len(stored.files))]
 
 
 if __name__ == "__main__":

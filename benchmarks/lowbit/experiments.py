@@ -33,6 +33,13 @@ METHODS = {
     "denoise affine": ("denoise", "affine", "affine"),
 }
 
+NETWORKS = {
+    "residual": network.residual_network,
+    "residual-signed": functools.partial(network.residual_network, order="signed"),
+    "residual-norm": functools.partial(network.residual_network, order="norm"),
+    "mobilenet": network.mobilenet,
+}
+
 #: λ at W1A1; 0.01 is the default and part of the comparison.
 RIDGES = (0.0, 0.0001, 0.001, 0.01, 0.1, 1.0)
 
@@ -47,14 +54,22 @@ class Run:
     Attributes:
         key: Its name in the results.
         recipe: `mq.Recipe`, or None for float.
-        build: Makes the float network, from `widths` and `blocks`.
+        network: A key of `NETWORKS`.
         rate: Factor on the learning rate.
+        warm: Whether it starts from the weights of the float epochs; if not, from random ones,
+            and all epochs are quantized.
     """
 
     key: str
     recipe: mq.Recipe | None = None
-    build: object = network.residual_network
+    network: str = "residual"
     rate: float = 1.0
+    warm: bool = True
+
+    @property
+    def build(self):
+        """Makes the float network, from `widths` and `blocks`."""
+        return NETWORKS[self.network]
 
     @property
     def group(self) -> str:
@@ -67,9 +82,11 @@ class Run:
 
 def all_runs(seeds: int = len(SEEDS)) -> list[Run]:
     """Every run, those that say most first: an interrupted benchmark is worth something."""
-    rounds = [comparison(seed) for seed in SEEDS[:seeds]]
-    first, *more = rounds or [[]]
-    return [*first, *rates(), *ridges(), *mobilenets(), *ablations(), *sum(more, [])]
+    first, *more = [comparison(seed) for seed in SEEDS[:seeds]] or [[]]
+    runs = [*first, *rates(), *ridges(), *scratch(), *sum(more, []), *mobilenets(), *ablations()]
+    keys = [run.key for run in runs]
+    assert len(set(keys)) == len(keys)
+    return runs
 
 
 def comparison(seed) -> list[Run]:
@@ -80,6 +97,18 @@ def comparison(seed) -> list[Run]:
             if recipe := recipe_of(precision, method):
                 runs.append(Run(f"comparison/{precision}/{method}/{seed}", recipe))
     return runs
+
+
+def scratch() -> list[Run]:
+    """W1A1 and W2A2 from random weights, quantized from the first step on."""
+    return [
+        Run(f"scratch/{precision}/{method}/0", recipe_of(precision, method), warm=False)
+        for precision, methods in (
+            ("w1a1", ("ste affine", "denoise affine")),
+            ("w2a2", ("ste affine", "lsq", "denoise affine")),
+        )
+        for method in methods
+    ]
 
 
 def rates() -> list[Run]:
@@ -104,11 +133,16 @@ def ridges() -> list[Run]:
 
 def mobilenets() -> list[Run]:
     """A small MobileNetV2, by the recipes that files are made of and at W4A4."""
-    runs = [Run("mobilenet/float/float/0", build=network.mobilenet)]
-    for precision in ("w8a8", "w4a8", "ternary-a8", "w4a4"):
-        for estimator in ("ste", "lsq", "denoise"):
+    runs = [Run("mobilenet/float/float/0", network="mobilenet")]
+    for precision, estimators in (
+        ("w8a8", mq.quantizers.ESTIMATORS),
+        ("w4a8", mq.quantizers.ESTIMATORS),
+        ("w4a4", mq.quantizers.ESTIMATORS),
+        ("ternary-a8", ("denoise",)),
+    ):
+        for estimator in estimators:
             recipe = mq.Recipe.named(precision).with_estimator(estimator)
-            runs.append(Run(f"mobilenet/{precision}/{estimator}/0", recipe, network.mobilenet))
+            runs.append(Run(f"mobilenet/{precision}/{estimator}/0", recipe, "mobilenet"))
     return runs
 
 
@@ -141,28 +175,28 @@ def ablations() -> list[Run]:
     """What decides more than the estimator; each differs from the default in one thing."""
     runs = []
 
-    def add(precision, name, recipe=None, build=network.residual_network, **changes):
+    def add(precision, name, recipe=None, network="residual", **changes):
         recipe = recipe or changed(precision, **changes)
-        runs.append(Run(f"ablation/{precision}/{name}/0", recipe, build))
+        runs.append(Run(f"ablation/{precision}/{name}/0", recipe, network))
 
     for precision in ("w1a1", "w2a2"):
-        add(precision, "range minmax", weights={"range": "minmax"}, activations={"range": "minmax"})
-        add(precision, "range percentile", activations={"range": "percentile"})
-        add(precision, "range learned", activations={"range": "learned"})
         default = mq.Recipe.named(precision)
+        add(precision, "range minmax", weights={"range": "minmax"}, activations={"range": "minmax"})
+        learned = {"range": "learned", "clip_gradient": True}
+        add(precision, "range of activations learned", activations=learned)
         for part in ("weights", "activations"):
             clip = not getattr(default, part).clip_gradient
             word = "clipped" if clip else "not clipped"
-            add(precision, f"{part} gradient {word}", **{part: {"clip_gradient": clip}})
-        add(precision, "weights one scale", weights={"granularity": "tensor"})
-        add(precision, "weights blocks of 32", weights={"granularity": "block", "block_size": 32})
-        add(precision, "activations a scale a channel", activations={"granularity": "channel"})
+            add(precision, f"{part}, gradient {word}", **{part: {"clip_gradient": clip}})
         add(precision, "nothing at 8 bits", dataclasses.replace(default, overrides={}))
-        more = {**default.overrides, "*shortcut": mq.Recipe.named("w8a8")}
-        add(precision, "shortcuts at 8 bits", dataclasses.replace(default, overrides=more))
-        for order in ("signed", "norm"):
-            build = functools.partial(network.residual_network, order=order)
-            add(precision, f"order {order}", default, build)
+    default = mq.Recipe.named("w1a1")
+    add("w1a1", "weights, one scale", weights={"granularity": "tensor"})
+    add("w1a1", "weights, blocks of 32", weights={"granularity": "block", "block_size": 32})
+    add("w1a1", "activations, one scale a channel", activations={"granularity": "channel"})
+    more = {**default.overrides, "*shortcut": "w8a8"}
+    add("w1a1", "shortcuts at 8 bits too", dataclasses.replace(default, overrides=more))
+    add("w1a1", "no ReLU before the quantizer", default, "residual-signed")
+    add("w1a1", "normalization for ReLU", default, "residual-norm")
     return runs
 
 

@@ -7,7 +7,7 @@ import argparse
 # Without TensorFlow there is no table of targets to read; a test holds the two together.
 TARGETS = ("phone", "edgetpu")
 INTERFACES = ("int8", "uint8")
-ESTIMATORS = ("denoise", "ste")
+ESTIMATORS = ("denoise", "ste", "lsq")
 
 
 def add_data(parser: argparse.ArgumentParser, *, required: bool, use: str) -> None:

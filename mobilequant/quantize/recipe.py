@@ -21,6 +21,12 @@ _DEVICE_ACTIVATIONS = Scheme(bits=8, grid="affine", granularity="tensor", range_
 _FLOAT = Scheme(bits=FLOAT_BITS, granularity="tensor")
 
 
+#: Half width in standard deviations of the range, from the smallest value on, after which a
+#: regression on so many levels explains most of a normal distribution behind a ReLU: for
+#: activations what `quantizers.scheme.GAUSSIAN_WIDTHS` are for weights (a test computes them).
+RECTIFIED_WIDTHS = {1: 1.75, 2: 2.7, 3: 3.55, 4: 4.25, 5: 4.9, 6: 5.55, 7: 6.05}
+
+
 @dataclasses.dataclass(frozen=True, repr=False)
 class Recipe:
     """How the weights and the activations of a model are quantized.
@@ -156,31 +162,53 @@ def get(recipe: str | Recipe) -> Recipe:
         raise ValueError(f"Unknown recipe {recipe!r}; use {_FORMS}, or an mq.Recipe.")
     bits, ternary, activation_bits, pattern, percent = match.groups()
     sparsity = pattern or (int(percent) / 100 if percent else None)
-    weights = default_weights(TERNARY if ternary else int(bits), sparsity)
     activations = default_activations(int(activation_bits))
+    weights = default_weights(
+        TERNARY if ternary else int(bits), sparsity, for_device=activations.on_device_grid
+    )
     whole = {8, FLOAT_BITS}
     ends = {} if {weights.bits, activations.bits} <= whole else {"first": "w8a8", "last": "w8a8"}
     return Recipe(weights=weights, activations=activations, overrides=ends, name=recipe)
 
 
-def default_weights(bits, sparsity=None) -> Scheme:
-    """The scheme of a named recipe's weights."""
-    return Scheme(bits=bits, sparsity=sparsity)
+def default_weights(bits, sparsity=None, for_device=True) -> Scheme:
+    """The scheme of a named recipe's weights: what `benchmarks/lowbit` found best.
+
+    Args:
+        bits: As in `Scheme`.
+        sparsity: As in `Scheme`.
+        for_device: Whether a device must hold them: linear. Affine ones train better at 1 bit.
+    """
+    few = bits == TERNARY or bits <= 4
+    return Scheme(
+        bits=bits,
+        grid="linear" if for_device or sparsity or bits in (TERNARY, FLOAT_BITS) else "affine",
+        range="std" if few else "minmax",
+        sparsity=sparsity,
+    )
 
 
 def default_activations(bits) -> Scheme:
-    """The scheme of a named recipe's activations."""
+    """The scheme of a named recipe's activations, see `default_weights`."""
     if bits == 8:
         return _DEVICE_ACTIVATIONS
     if bits == FLOAT_BITS:
         return _FLOAT
-    return Scheme(bits=bits, grid="affine", granularity="tensor", range="std")
+    return Scheme(
+        bits=bits,
+        grid="affine",
+        granularity="tensor",
+        range="std",
+        range_width=RECTIFIED_WIDTHS[bits],
+    )
 
 
 def _with_estimator(scheme, estimator):
     if not scheme.quantized:
         return scheme
     changes = {"estimator": estimator}
+    if estimator == "lsq":
+        changes["range_width"] = None if scheme.range in ("minmax", "moving") else scheme.range_width
     if scheme.estimator == "lsq" and estimator != "lsq":
         changes |= {"range": "minmax", "clip_gradient": False}
     return dataclasses.replace(scheme, **changes)

@@ -17,6 +17,12 @@ from mobilequant.quantizers.scheme import Scheme
 #: A range is at least this wide; one of no width at all (a dead layer) is taken as 1 wide.
 SMALLEST_RANGE = 1e-20
 
+#: A variance below this share of the squared mean is rounding, and so is one below the second.
+_RESOLUTION = 1e-6
+_SMALLEST_VARIANCE = 1e-35
+#: x̂ is not had back from a·x̂ + c where a is smaller.
+_SMALLEST_SLOPE = 1e-3
+
 
 def affine_grid(low, high, bits: int = 8):
     """Scale and integer zero point of a range; real zero lies on the grid.
@@ -110,7 +116,11 @@ def _fake_quantize(scheme: Scheme, sync):
         mean_x, mean_hat = mean(x), mean(x_hat)
         variance = ops.maximum(mean(x_hat * x_hat) - mean_hat * mean_hat, 0.0)
         regularized = variance + scheme.ridge * scale * scale
-        slope = (mean(x * x_hat) - mean_x * mean_hat) / regularized
+        # Of what float32 cannot tell from a constant (nor its squares hold) y is the mean, a = 0.
+        known = variance > ops.maximum(_RESOLUTION * mean_hat * mean_hat, _SMALLEST_VARIANCE)
+        regularized = ops.where(known, regularized, 1.0)
+        slope = ops.where(known, (mean(x * x_hat) - mean_x * mean_hat) / regularized, 0.0)
+        slope = ops.where(slope > _SMALLEST_SLOPE, slope, 0.0)
         live = ops.cast(ops.equal(mode, LIVE), "float32")
         a = 1.0 + live * (slope - 1.0)
         c = live * (mean_x - slope * mean_hat)
@@ -125,7 +135,8 @@ def _fake_quantize(scheme: Scheme, sync):
             inverse = live * ops.where(a > 0.0, 1.0 / a, 0.0)
             mean_g = mean(g)
             mean_gh = (mean(g * y) - c * mean_g) * inverse
-            kappa = (mean_gh - mean_hat * mean_g) / regularized * live
+            kappa = (mean_gh - mean_hat * mean_g) / regularized
+            kappa = ops.where(inverse > 0.0, kappa, 0.0)
             by_hat = kappa * (1.0 - 2.0 * a)
             constant = live * (1.0 - a) * mean_g - kappa * mean_x - by_hat * mean_hat
             by_y, constant = by_hat * inverse, constant - by_hat * c * inverse

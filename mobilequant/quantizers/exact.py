@@ -2,8 +2,9 @@
 
 What a quantized model computes in inference must be the integers that its file computes, whoever
 runs the Keras side. Two things would break that. Compilers contract `a * b + c` into one
-operation with one rounding, so a product that is added to something goes through `rounded`. And
-they add floats in any order, so sums that decide a scale are taken over integers (`exact_sum`).
+operation with one rounding, so a product that is added to something goes through `rounded`; so
+does what is multiplied or added in an order that counts. And they add floats in any order, so sums
+that decide a scale are taken over integers (`exact_sum`).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ _LARGEST = float(np.finfo(np.float32).max)
 
 
 def rounded(product):
-    """Returns `product` unchanged, as a value that no compiler fuses into a multiply-add.
+    """Returns `product` unchanged, as a value that no compiler fuses with what is done to it.
 
     Args:
         product: float32 tensor of finite values.
@@ -46,4 +47,5 @@ def exact_sum(integers, axes):
     high = ops.cast(ops.sum(high, axis=-1), "float32")
     low = ops.cast(ops.sum(low, axis=-1), "float32")
     # The product with a power of two is exact, so that a fused multiply-add changes nothing.
-    return high * 65536.0 + low
+    # `rounded`: TensorFlow takes sums of sums together in a graph, in an order of its own.
+    return rounded(high * 65536.0 + low)

@@ -43,6 +43,7 @@ def quantize_linear(x, scheme: Scheme, axes, *, learned=None, share=None):
     kept = x if mask is None else x * mask
     if scheme.range == "std":
         high = sums.root_mean_square(kept, mask) * float(np.float32(scheme.width))
+        high = ops.minimum(high, ops.max(ops.abs(kept), axis=axes, keepdims=True))
     elif scheme.range == "learned":
         high = learned[1]
     else:
@@ -81,14 +82,15 @@ class _ExactSums:
         unit, (high, low) = self._parts(x, self.square_bits)
         base = float(2**self.square_bits)
         square = self._sum(high * high) * (base * base)
-        square = square + self._sum(high * low) * (2.0 * base)
+        square = rounded(square + self._sum(high * low) * (2.0 * base))
         square = square + self._sum(low * low)
         # `rounded`: compilers rewrite a / sqrt(b) as a · rsqrt(b), which has other bits.
         if mask is None:
             mean = rounded(square * float(np.float32(1 / self.count)))
         else:
             mean = rounded(square / ops.maximum(self._sum(ops.cast(mask, "int32")), 1.0))
-        return unit * ops.expand_dims(rounded(ops.sqrt(mean)), self.group)
+        # `rounded` again: TensorFlow gathers the constants of a chain of products in a graph.
+        return rounded(unit * ops.expand_dims(rounded(ops.sqrt(mean)), self.group))
 
     def regression(self, x, q):
         """s_g = Σ q·x / (Σ q² + N·λ)."""

@@ -25,22 +25,26 @@ def affine_matmul(x_integers, x_scale, x_offset, w_integers, w_scale, w_offset, 
         float32 matrix (rows, columns).
 
     Raises:
-        ValueError: The inner sizes differ, or the scales' shapes fit neither form.
+        ValueError: These are no matrices, their inner sizes differ, or a scale or an offset has
+            another shape.
     """
-    inner = x_integers.shape[1]
-    if w_integers.shape[0] != inner:
-        raise ValueError(
-            f"affine_matmul: inner sizes differ, {tuple(x_integers.shape)} times "
-            f"{tuple(w_integers.shape)}."
-        )
+    shapes = tuple(x_integers.shape), tuple(w_integers.shape)
+    if [len(shape) for shape in shapes] != [2, 2]:
+        raise ValueError(f"affine_matmul: multiplies matrices, not {shapes[0]} times {shapes[1]}.")
+    (rows, inner), (w_inner, columns) = shapes
+    if w_inner != inner:
+        raise ValueError(f"affine_matmul: inner sizes differ, {shapes[0]} times {shapes[1]}.")
+    if block is not None and block < 1:
+        raise ValueError(f"affine_matmul: block must be at least 1, not {block}.")
     size = block or inner
     starts = range(0, inner, size)
-    for name, scale, axis in (("x_scale", x_scale, 1), ("w_scale", w_scale, 0)):
-        if scale.shape[axis] not in (1, len(starts)):
-            raise ValueError(
-                f"affine_matmul: {name} has shape {tuple(scale.shape)}; dimension {axis} must be "
-                f"1 or the number of blocks, {len(starts)}."
-            )
+    for name, values, allowed in (
+        ("x_scale", x_scale, ((1, rows), (1, len(starts)))),
+        ("x_offset", x_offset, ((1, rows), (1, len(starts)))),
+        ("w_scale", w_scale, ((1, len(starts)), (1, columns))),
+        ("w_offset", w_offset, ((1, len(starts)), (1, columns))),
+    ):
+        _check_shape(name, tuple(values.shape), allowed, len(starts))
     total = 0.0
     for index, start in enumerate(starts):
         rows, columns = (
@@ -56,6 +60,17 @@ def affine_matmul(x_integers, x_scale, x_offset, w_integers, w_scale, w_offset, 
             _of_block(w_offset, 0, index),
         )
     return total
+
+
+def _check_shape(name, shape, allowed, blocks):
+    if len(shape) != 2:
+        raise ValueError(f"affine_matmul: {name} has shape {shape}; it must be a matrix.")
+    for axis, sizes in enumerate(allowed):
+        if shape[axis] not in sizes:
+            raise ValueError(
+                f"affine_matmul: {name} has shape {shape}; dimension {axis} must be 1 or "
+                f"{sizes[1]} (of {blocks} blocks)."
+            )
 
 
 def _product(x, x_scale, x_offset, w, w_scale, w_offset):

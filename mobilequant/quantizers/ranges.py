@@ -68,7 +68,8 @@ def _deviations(x, scheme, axes, mask, sync):
         square = mean(x * x)
         if mask is not None:
             square = square / ops.maximum(mean(mask), 1e-12)
-        high = scheme.width * _root(square)
+        _, largest = _extremes(x, scheme, axes, mask, sync)
+        high = ops.minimum(scheme.width * _root(square), largest)
         return -high, high
     middle = mean(x)
     deviation = scheme.width * _root(mean(ops.square(x - middle)))

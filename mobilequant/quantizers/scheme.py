@@ -55,8 +55,8 @@ class Scheme:
         ridge: λ of the ridge regression in "denoise", not negative. arXiv:2409.09245, eq. of
             g(q): the larger, the closer each group falls to its mean (affine) or to 0 (linear).
         range: What the integers span: "minmax", all elements of a group; "std", mean ±
-            `range_width` standard deviations (for a linear grid, 0 ± root mean squares), and
-            never more than all elements of an affine one; "percentile", so large a share
+            `range_width` standard deviations (for a linear grid, 0 ± root mean squares), but
+            never more than all elements; "percentile", so large a share
             (`range_width`) of the elements; "moving", the moving average of the batches' smallest
             and largest values (activations); "learned", trained by gradient, from "std" on.
         range_width: Standard deviations or share, see `range`. By default the number of standard
