@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from mobilequant.quantizers import Scheme, affine_grid, fake_quantize_affine
@@ -55,6 +55,7 @@ def test_live_gradient_equals_automatic_differentiation(shape, bits, ridge, offs
     random = np.random.default_rng(seed)
     x = (random.normal(size=shape) + offset).astype("float32")
     x = np.maximum(x, 0) if relu else x
+    assume(x.min() < x.max())  # without ridge, 0 / 0 in the three stages
     upstream = random.normal(size=shape).astype("float32")
     scheme = Scheme(bits=bits, grid="affine", granularity="tensor", ridge=ridge)
     mine = value_and_gradient(ours(scheme, LIVE), x, upstream)
@@ -98,12 +99,92 @@ def test_zero_is_exact_and_the_range_is_covered(low, high):
 
 @pytest.mark.parametrize(
     "x",
-    [np.zeros((2, 3)), np.full((2, 3), 0.3), np.array([[-5.0]]), np.array([[1e-15, 1e15]])],
-    ids=["zero", "constant", "single", "huge range"],
+    [
+        np.zeros((2, 3)),
+        np.full((2, 3), 0.3),
+        np.array([[-5.0]]),
+        np.array([[1e-15, 1e15]]),
+        np.array([[1e-30, 1e30, -1e30, 1.0]]),
+        np.array([[1e-22, 3e-20, -1e-21]]),
+    ],
+    ids=["zero", "constant", "single", "1e15", "1e30", "tiny"],
 )
 @pytest.mark.parametrize("mode", [BYPASS, LIVE, FROZEN])
 def test_values_and_gradients_stay_finite(x, mode):
     x = x.astype("float32")
-    for scheme in (SCHEME, STE):
+    for scheme in (SCHEME, STE, Scheme(bits=8, grid="affine", granularity="tensor", ridge=0.0)):
         y, gradient = value_and_gradient(ours(scheme, mode), x, np.ones_like(x))
         assert np.isfinite(y).all() and np.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("value", [0.0, 0.3, -7.0, 1e-6, 1e15, -1e-15, 1e25])
+@pytest.mark.parametrize("size", [1, 2, 17, 1000])
+@pytest.mark.parametrize("ridge", [0.0, 0.01])
+def test_a_constant_tensor_in_training(value, size, ridge):
+    """One integer, no variance: g is the mean of all, and the gradient that of the mean."""
+    x = np.full((1, size), value, "float32")
+    upstream = np.random.default_rng(size).normal(size=x.shape).astype("float32")
+    scheme = Scheme(bits=8, grid="affine", granularity="tensor", ridge=ridge)
+    y, gradient = value_and_gradient(ours(scheme, LIVE), x, upstream)
+    np.testing.assert_allclose(y, x, rtol=1e-5)
+    np.testing.assert_allclose(gradient, upstream.mean(), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("spread", [1e-7, 1e-5, 1e-3, 0.05])
+@pytest.mark.parametrize("ridge", [0.0, 0.01])
+def test_an_almost_constant_tensor_has_a_bounded_gradient(spread, ridge):
+    random = np.random.default_rng(0)
+    x = (100 * (1 + random.uniform(0, spread, (1, 400)))).astype("float32")
+    upstream = random.normal(size=x.shape).astype("float32")
+    scheme = Scheme(bits=8, grid="affine", granularity="tensor", ridge=ridge)
+    y, gradient = value_and_gradient(ours(scheme, LIVE), x, upstream)
+    np.testing.assert_allclose(y, x, rtol=1e-5 + spread)
+    assert np.abs(gradient).max() <= 2 * np.abs(upstream).max()
+
+
+@pytest.mark.parametrize("outlier", [1e2, 1e4, 1e8])
+def test_one_outlier_leaves_the_others_one_integer(outlier):
+    """Where the whole rest shares an integer, g gives it the mean of the rest."""
+    random = np.random.default_rng(0)
+    x = random.uniform(0.1, 0.2, (1, 500)).astype("float32") * outlier / 1e3
+    x[0, 7] = outlier
+    upstream = random.normal(size=x.shape).astype("float32")
+    scheme = Scheme(bits=8, grid="affine", granularity="tensor", ridge=0.0)
+    y, gradient = value_and_gradient(ours(scheme, LIVE), x, upstream)
+    rest = np.delete(x[0], 7)
+    np.testing.assert_allclose(np.delete(y[0], 7), rest.mean(), rtol=1e-3)
+    np.testing.assert_allclose(y[0, 7], outlier, rtol=1e-5)
+    theirs = value_and_gradient(
+        lambda v: three_stages(v, tf.constant(float(x.min())), tf.constant(outlier), scheme),
+        x,
+        upstream,
+    )
+    for mine, reference in zip((y, gradient), theirs, strict=True):
+        atol = 2e-3 * np.abs(reference).max()
+        np.testing.assert_allclose(mine, reference, atol=atol)
+
+
+def test_shifted_tensors_keep_their_gradient():
+    """x̂ is recovered from y: far from zero, and where the slope is small, it must hold."""
+    random = np.random.default_rng(0)
+    for shift, bits, ridge in [(50.0, 8, 0.01), (-20.0, 8, 1.0), (0.0, 2, 30.0), (3.0, 4, 1e3)]:
+        x = (random.normal(size=(4, 200)) + shift).astype("float32")
+        upstream = random.normal(size=x.shape).astype("float32")
+        scheme = Scheme(bits=bits, grid="affine", granularity="tensor", ridge=ridge)
+        mine = value_and_gradient(ours(scheme, LIVE), x, upstream)
+        low, high = (tf.constant(float(v)) for v in (x.min(), x.max()))
+        theirs = value_and_gradient(
+            lambda v, low=low, high=high, scheme=scheme: three_stages(v, low, high, scheme),
+            x,
+            upstream,
+        )
+        for a, b in zip(mine, theirs, strict=True):
+            np.testing.assert_allclose(a, b, atol=5e-3 * np.abs(b).max())
+
+
+def test_a_ridge_without_end_leaves_the_mean():
+    x = np.random.default_rng(0).normal(size=(3, 50)).astype("float32") + 1
+    scheme = Scheme(bits=8, grid="affine", granularity="tensor", ridge=1e12)
+    y, gradient = value_and_gradient(ours(scheme, LIVE), x, x)
+    np.testing.assert_allclose(y, x.mean(), rtol=1e-5)
+    np.testing.assert_allclose(gradient, x.mean(), rtol=1e-4)
