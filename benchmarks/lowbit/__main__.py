@@ -6,7 +6,7 @@
     python benchmarks/lowbit --tier 2           # all images, more epochs, Keras on JAX on a GPU
     python benchmarks/lowbit --tiny             # a trial of the whole machinery in a few minutes
 
-Every run starts from the same weights (of its seed: the float network after its first epoch) and
+Every run starts from the same weights (of its seed: a float network after half of the schedule) and
 sees the same images in the same order under the same schedule; the float network is trained on
 alike. Each result is written as soon as it is there, so an interrupted run goes
 on where it was: results/lowbit_tier1.json, plots beside it (`lowbit/report.py`).
@@ -35,8 +35,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 TIERS = {
     "1": {
         "train_images": 25_000,
-        "epochs": 3,
-        "float_epochs": 1,
+        "epochs": 4,
+        "float_epochs": 2,
         "batch_size": 64,
         "learning_rate": 4e-3,
         "widths": (24, 48, 96),

@@ -24,13 +24,14 @@ PRECISIONS = {
     "w1a4-2:4": (1, 4, "2:4"),
 }
 
-#: Estimator, grid of the weights, grid of the activations.
+#: Estimator and grid of the weights. Activations, which come from a ReLU, are affine for all: of
+#: the one linear set of 1 bit, {−1, +1}, they would only ever be +1.
 METHODS = {
-    "ste linear": ("ste", "linear", "linear"),
-    "ste affine": ("ste", "affine", "affine"),
-    "lsq": ("lsq", "linear", "affine"),
-    "denoise linear": ("denoise", "linear", "linear"),
-    "denoise affine": ("denoise", "affine", "affine"),
+    "ste linear": ("ste", "linear"),
+    "ste affine": ("ste", "affine"),
+    "lsq": ("lsq", "linear"),
+    "denoise linear": ("denoise", "linear"),
+    "denoise affine": ("denoise", "affine"),
 }
 
 NETWORKS = {
@@ -159,14 +160,14 @@ def recipe_of(precision, method, **changes) -> mq.Recipe | None:
         changes: Fields of both schemes that differ.
     """
     bits, activation_bits, sparsity = PRECISIONS[precision]
-    estimator, grid, activation_grid = METHODS[method]
+    estimator, grid = METHODS[method]
     if estimator == "lsq" and 1 in (bits, activation_bits):
         return None
-    if sparsity:
-        grid = "linear"
+    if sparsity and grid == "affine":
+        return None
     recipe = mq.Recipe.named(precision)
     weights = dataclasses.replace(recipe.weights, grid=grid, **changes)
-    activations = dataclasses.replace(recipe.activations, grid=activation_grid, **changes)
+    activations = dataclasses.replace(recipe.activations, **changes)
     recipe = dataclasses.replace(recipe, weights=weights, activations=activations, name="")
     return recipe.with_estimator(estimator)
 
@@ -181,13 +182,17 @@ def ablations() -> list[Run]:
 
     for precision in ("w1a1", "w2a2"):
         default = mq.Recipe.named(precision)
-        add(precision, "range minmax", weights={"range": "minmax"}, activations={"range": "minmax"})
+        minmax = {"range": "minmax", "range_width": None}
+        add(precision, "range minmax", weights=minmax, activations=minmax)
+        narrow = {"range_width": None}
+        add(precision, "range of activations as of a normal distribution", activations=narrow)
         learned = {"range": "learned", "clip_gradient": True}
         add(precision, "range of activations learned", activations=learned)
         for part in ("weights", "activations"):
             clip = not getattr(default, part).clip_gradient
             word = "clipped" if clip else "not clipped"
             add(precision, f"{part}, gradient {word}", **{part: {"clip_gradient": clip}})
+        add(precision, "activations linear", activations={"grid": "linear", "range_width": None})
         add(precision, "nothing at 8 bits", dataclasses.replace(default, overrides={}))
     default = mq.Recipe.named("w1a1")
     add("w1a1", "weights, one scale", weights={"granularity": "tensor"})
