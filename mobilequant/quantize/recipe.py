@@ -208,9 +208,11 @@ def _with_estimator(scheme, estimator):
         return scheme
     changes = {"estimator": estimator}
     if estimator == "lsq":
-        changes["range_width"] = None if scheme.range in ("minmax", "moving") else scheme.range_width
+        # Learning starts at so many deviations, which only these ranges count in.
+        deviations = scheme.range in ("std", "learned")
+        changes["range_width"] = scheme.range_width if deviations else None
     if scheme.estimator == "lsq" and estimator != "lsq":
-        changes |= {"range": "minmax", "clip_gradient": False}
+        changes |= {"range": "minmax", "range_width": None, "clip_gradient": False}
     return dataclasses.replace(scheme, **changes)
 
 
