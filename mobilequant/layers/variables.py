@@ -16,4 +16,11 @@ def scale_gradient(x, factor: float):
     """`x`, with its gradient times `factor`."""
     if factor == 1.0:
         return x
-    return ops.stop_gradient(x * (1.0 - factor)) + x * factor
+
+    # Not as a sum of two parts, which would change the last bit of `x`: where a learned range
+    # starts at the smallest weight, that bit decides whether this weight is clipped.
+    @ops.custom_gradient
+    def scaled(x):
+        return x, lambda *upstream: upstream[0] * factor
+
+    return scaled(x)
