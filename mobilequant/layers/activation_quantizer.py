@@ -23,6 +23,7 @@ from mobilequant.quantizers import (
     step_count,
     transform,
 )
+from mobilequant.quantizers.exact import rounded
 from mobilequant.quantizers.replicas import extremes_over_replicas
 
 #: Values of `ActivationQuantizer.phase`.
@@ -242,7 +243,8 @@ class ActivationQuantizer(keras.layers.Layer):
         scheme = self.scheme
         frozen = ops.equal(phase, FROZEN)
         batch = self._batch_range(x)
-        moving = self._shaped(self._inference_range(), x)
+        # What is frozen learns no more.
+        moving = [ops.stop_gradient(end) for end in self._shaped(self._inference_range(), x)]
         used = batch
         if scheme.range == "moving":
             known = read(self.observed) > 0.0
@@ -306,10 +308,11 @@ class ActivationQuantizer(keras.layers.Layer):
             features = math.prod(x.shape[1:]) / math.prod(self.step.shape)
             share = (features * steps) ** -0.5
         unit = read(self.unit)
-        span = unit * scale_gradient(ops.abs(read(self.step)), share) * float(steps)
+        span = rounded(unit * scale_gradient(ops.abs(read(self.step)), share))
+        span = rounded(span * float(steps))
         if self.offset is None:
             return -span, span
-        low = unit * scale_gradient(read(self.offset), share)
+        low = rounded(unit * scale_gradient(read(self.offset), share))
         return low, low + span
 
     def _follow(self, pairs, phase):

@@ -20,6 +20,7 @@ from mobilequant.quantizers import (
     step_count,
     weight_range,
 )
+from mobilequant.quantizers.exact import rounded
 
 
 @keras.saving.register_keras_serializable(package="mobilequant")
@@ -133,7 +134,8 @@ class WeightQuantizer(keras.layers.Layer):
         # arXiv:1902.08153, section 2.2: the gradient of the step is scaled by 1 / √(N·Q_P).
         share = 1.0 if exact else (count * steps) ** -0.5
         unit = read(self.unit)
-        span = unit * scale_gradient(ops.abs(read(self.step)), share) * float(steps)
+        span = rounded(unit * scale_gradient(ops.abs(read(self.step)), share))
+        span = rounded(span * float(steps))
         if self.offset is None:
             return -span, span
         low = unit * scale_gradient(read(self.offset), share)
