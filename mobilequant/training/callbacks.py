@@ -1,7 +1,9 @@
 """Callbacks for `fit`: when quantization begins, and when ranges and batch normalization freeze.
 
 Both set a variable of the model (`mobilequant.set_phase`), so nothing is recompiled, and the
-phase is saved and resumed with the weights.
+phase is saved and resumed with the weights. On JAX, where `fit` keeps the variables' values to
+itself during an epoch, `Callback.model` hands them back first; so a callback of your own must take
+the model from there too, and not from a variable.
 """
 
 from __future__ import annotations
@@ -18,7 +20,8 @@ class QuantizeFrom(keras.callbacks.Callback):
     quantized step on.
 
     Args:
-        step: Training steps (batches, over all epochs and earlier calls of `fit`) in float.
+        step: Training steps (batches, over all epochs and earlier calls of `fit`) in float. With
+            `steps_per_execution` the first execution that begins at it or later is quantized.
         epoch: Index of the first quantized epoch, from 0. Give one of the two.
 
     Raises:
@@ -33,23 +36,26 @@ class QuantizeFrom(keras.callbacks.Callback):
             raise ValueError("QuantizeFrom: step and epoch count from 0.")
         self.step = step
         self.epoch = epoch
-        self._seen = 0
+        self._before = 0
         self._on = None
 
     def on_train_begin(self, logs=None):
-        self._seen = int(keras.ops.convert_to_numpy(self.model.optimizer.iterations))
+        self._before = self._steps_done()
         self._on = None
         if self.step is not None:
-            self._set(self._seen >= self.step)
+            self._set(self._before >= self.step)
 
     def on_epoch_begin(self, epoch, logs=None):
+        self._before = self._steps_done()
         if self.epoch is not None:
             self._set(epoch >= self.epoch)
 
     def on_train_batch_begin(self, batch, logs=None):
         if self.step is not None:
-            self._set(self._seen >= self.step)
-        self._seen += 1
+            self._set(self._before + batch >= self.step)
+
+    def _steps_done(self):
+        return int(keras.ops.convert_to_numpy(self.model.optimizer.iterations))
 
     def _set(self, on: bool):
         if on == self._on:

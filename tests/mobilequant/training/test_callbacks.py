@@ -92,6 +92,18 @@ def test_counting_goes_on_in_a_second_fit():
     assert watch.phases == [0, 1]
 
 
+def test_several_steps_an_execution_count_as_several():
+    qmodel = mq.quantize(model())
+    random = np.random.default_rng(0)
+    qmodel.compile("sgd", "mse", jit_compile=False, steps_per_execution=2)
+    watch = Watch()
+    qmodel.fit(
+        random.normal(size=(24, 6, 6, 2)), random.normal(size=(24, 2)), batch_size=4,
+        verbose=0, callbacks=[QuantizeFrom(step=4), watch],
+    )  # fmt: skip
+    assert watch.phases == [0, 0, 1]
+
+
 def test_the_phase_is_saved(tmp_path):
     qmodel = mq.quantize(model())
     fit(qmodel, [], epochs=1)
