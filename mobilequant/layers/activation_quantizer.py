@@ -163,7 +163,8 @@ class ActivationQuantizer(keras.layers.Layer):
         if not self.quantizing:
             return x
         phase = read(self.phase)
-        if self.scheme.on_device_grid and self.scheme.range != "learned":
+        plain = self.scheme.range != "learned" and not self.scheme.clip_gradient
+        if self.scheme.on_device_grid and plain:
             batch = self._batch_range(x)
             moving = read(self.range)
             moving_range = ops.unstack(moving, 2)

@@ -54,12 +54,12 @@ def fake_quantize_affine(x, batch_range, moving_range, mode, scheme: Scheme, *, 
 
     LIVE, over the range of the batch. "denoise": the value is g(q), the gradient that of the
     three stages, statistics included, δ (which holds the clip) detached. "ste": the value is
-    x̂ = s_f·(q − z), the gradient 1; nothing lies outside the range. FROZEN, over the moving range:
-    for both estimators x̂, which is what a device computes (g is the inverse of f), and the
-    gradient is 1 inside the range and 0 outside. BYPASS: x.
+    x̂ = s_f·(q − z), the gradient 1. FROZEN, over the moving range: for both estimators x̂, which is
+    what a device computes (g is the inverse of f), and the gradient is 1: what the range clips is
+    noise like rounding. BYPASS: x.
 
     No gradient flows to the range. (At 8 bits it would reach two elements of the tensor and cost
-    a third of a training step; `transform` has it, for fewer bits.)
+    a third of a training step; `transform` has it, and clipped gradients.)
 
     Args:
         x: float32 tensor.
@@ -83,28 +83,23 @@ def fake_quantize_affine(x, batch_range, moving_range, mode, scheme: Scheme, *, 
 
 
 def _fake_quantize(scheme: Scheme, sync):
-    """The differentiable function for a scheme; its branches lie inside, where they are cheap.
+    """The differentiable function for a scheme.
 
-    (Differentiating *through* a branch makes TensorFlow trace for minutes.) Sums stand outside
-    the branches: replicas cannot exchange anything inside one.
+    Without a branch for the mode: numbers choose. (A branch is two functions in TensorFlow's
+    graph; those of a MobileNet took longer to trace, and more memory, than the rest of it.)
     """
 
     def mean(values):
         return mean_over_replicas(values) if sync else ops.mean(values)
 
-    def inside(g, x, start, stop):
-        # What the grid cannot reach was clipped.
-        return ops.where(ops.logical_and(x >= start, x <= stop), g, 0.0)
-
     @ops.custom_gradient
     def straight_through(x, start, stop, scale, mode):
-        y = ops.cond(mode > BYPASS, lambda: _on_grid(x, start, stop, scheme), lambda: x)
+        y = ops.where(mode > BYPASS, _on_grid(x, start, stop, scheme), x)
 
         def grad(*upstream):
             g = ops.convert_to_tensor(upstream[0])
-            dx = ops.cond(ops.equal(mode, FROZEN), lambda: inside(g, x, start, stop), lambda: g)
             zero = ops.zeros_like(start)
-            return dx, zero, zero, zero, ops.zeros_like(mode)
+            return g, zero, zero, zero, ops.zeros_like(mode)
 
         return y, grad
 
@@ -124,7 +119,7 @@ def _fake_quantize(scheme: Scheme, sync):
         live = ops.cast(ops.equal(mode, LIVE), "float32")
         a = 1.0 + live * (slope - 1.0)
         c = live * (mean_x - slope * mean_hat)
-        y = ops.cond(mode > BYPASS, lambda: a * x_hat + c, lambda: x)
+        y = ops.where(mode > BYPASS, a * x_hat + c, x)
 
         def grad(*upstream):
             # Closed form of the gradient of stages one to three; dx̂/dx = 1, since δ is detached.
@@ -141,14 +136,7 @@ def _fake_quantize(scheme: Scheme, sync):
             constant = live * (1.0 - a) * mean_g - kappa * mean_x - by_hat * mean_hat
             by_y, constant = by_hat * inverse, constant - by_hat * c * inverse
 
-            def through_statistics():
-                return a * g + (kappa * x + (by_y * y + constant))
-
-            dx = ops.cond(
-                ops.equal(mode, FROZEN),
-                lambda: inside(g, x, start, stop),
-                through_statistics,
-            )
+            dx = a * g + (kappa * x + (by_y * y + constant))
             zero = ops.zeros_like(start)
             return dx, zero, zero, zero, ops.zeros_like(mode)
 
