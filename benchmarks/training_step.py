@@ -2,11 +2,11 @@
 
     python benchmarks/training_step.py [--tfmot-python /path/to/venv/bin/python]
 
-MobileNetV2 96×96, batch 32, SGD, no XLA. "plain" is `denoise` with the three stages differentiated
-by TensorFlow instead of our custom gradients: what these are worth. All models take turns in one run, a few steps at a
-time, so that what else the machine does hits all of them; medians. TFMOT and tf_keras need an
-environment of their own (`pip install 'mobilequant[tfmot]'`); without it that part is left out
-and said to be. Writes results/training_step.json.
+MobileNetV2 96×96, batch 32, SGD, no XLA. "plain" is `denoise` with the three stages
+differentiated by TensorFlow instead of our custom gradients: what these are worth. All models take
+turns in one run, a few steps at a time, so that what else the machine does hits all of them;
+medians. TFMOT and tf_keras need an environment of their own (`pip install 'mobilequant[tfmot]'`);
+without it that part is left out and said to be. Writes results/training_step.json.
 """
 
 from __future__ import annotations
@@ -147,11 +147,11 @@ def differentiate_plainly():
 
         return quantize
 
-    def any_scheme(scheme, axes, sync):
+    def any_scheme(scheme, sync):
         steps = float(step_count(scheme))
 
         def mean(values):
-            return tf.reduce_mean(values, axes, keepdims=True)
+            return tf.reduce_mean(values, 1, keepdims=True)
 
         def quantize(x, low, high, given_slope, given_offset, on, live, *masks):
             start = low if scheme.grid == "affine" else tf.zeros_like(low)
@@ -168,7 +168,7 @@ def differentiate_plainly():
 
         return quantize
 
-    affine._fake_quantize = on_grid
+    affine._differentiable = on_grid
     denoising._differentiable = any_scheme
 
 

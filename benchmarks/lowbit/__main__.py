@@ -157,15 +157,19 @@ def read(path, settings):
         return {}
     document = json.loads(path.read_text(encoding="utf-8"))
     if document["settings"] != settings:
-        raise SystemExit(
-            f"{path} holds results of other settings; move it away, or give --output."
-        )
+        raise SystemExit(f"{path} holds results of other settings; move it away, or give --output.")
     return document["results"]
 
 
 def start():
     return subprocess.Popen(
-        [sys.executable, os.path.dirname(os.path.abspath(__file__)), *sys.argv[1:], "--worker", "1"],
+        [
+            sys.executable,
+            os.path.dirname(os.path.abspath(__file__)),
+            *sys.argv[1:],
+            "--worker",
+            "1",
+        ],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

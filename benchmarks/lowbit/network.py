@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import keras
-
 from keras import layers
 
 import mobilequant as mq
@@ -60,6 +59,10 @@ def residual_network(widths=(24, 48, 96), blocks=2, order="relu", momentum=0.9, 
 def mobilenet(widths=None, blocks=None):
     """A small MobileNetV2 (0.35) at 32×32; its size does not follow the residual network's."""
     return mq.models.MobileNetV2(
-        (32, 32, 3), 10, alpha=0.35, early_strides=(2, 1), batch_norm_momentum=0.9,
+        (32, 32, 3),
+        10,
+        alpha=0.35,
+        early_strides=(2, 1),
+        batch_norm_momentum=0.9,
         classifier_activation=None,
     )

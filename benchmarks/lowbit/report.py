@@ -213,7 +213,9 @@ def _sweep(axis, table, group, precision, default, label, symlog=False):
             points[float(default)] = 100 * at_default[0]
         xs = sorted(points)
         axis.plot(xs, [points[x] for x in xs], "o-", label=method, color=COLOURS[method])
-    axis.set_xscale(*(("symlog",) if symlog else ("log",)), **({"linthresh": 1e-4} if symlog else {}))
+    axis.set_xscale(
+        *(("symlog",) if symlog else ("log",)), **({"linthresh": 1e-4} if symlog else {})
+    )
     axis.set_xlabel(label)
     axis.set_ylabel("test accuracy, % (one seed)")
     if curves:

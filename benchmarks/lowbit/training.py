@@ -98,7 +98,9 @@ def compile_for(model, settings, steps, rate=1.0):
     """Adam under one cosine over all epochs, float and quantized."""
     total = steps * settings["epochs"]
     model.compile(
-        keras.optimizers.Adam(cosine_schedule(settings["learning_rate"] * rate, total, total // 10)),
+        keras.optimizers.Adam(
+            cosine_schedule(settings["learning_rate"] * rate, total, total // 10)
+        ),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
         jit_compile=keras.backend.backend() == "jax",

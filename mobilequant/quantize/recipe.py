@@ -120,9 +120,7 @@ class Recipe:
         """
         chosen = self
         for pattern, recipe in self.overrides.items():
-            if pattern in roles or (
-                pattern not in ROLES and fnmatch.fnmatchcase(name, pattern)
-            ):
+            if pattern in roles or (pattern not in ROLES and fnmatch.fnmatchcase(name, pattern)):
                 chosen = recipe
         return chosen
 

@@ -31,7 +31,9 @@ def set_phase(qmodel, phase: str):
     if not members:
         raise ValueError(f"Model {qmodel.name!r} is not quantized.")
     if phase == "frozen":
-        unknown = [layer.name for layer in members if not all(q.calibrated for q in layer.quantizers)]
+        unknown = [
+            layer.name for layer in members if not all(q.calibrated for q in layer.quantizers)
+        ]
         if unknown:
             raise ValueError(
                 f"Layer {unknown[0]!r} has no range to freeze; train or calibrate the model first."

@@ -15,7 +15,6 @@ from mobilequant.quantize import recipe as recipes
 from mobilequant.quantize.graph import ModelGraph
 from mobilequant.quantize.rules import Context, Unsupported, clone_layer, find_rule
 
-
 #: Layers whose weights are no operands of products: what a scheme is for.
 _NORMALIZATIONS = (
     keras.layers.BatchNormalization,

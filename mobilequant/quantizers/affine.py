@@ -7,12 +7,15 @@ zero point a tensor and needs real zero to be exact, so b_f is moved onto the gr
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 from keras import ops, quantizers
 
 from mobilequant.quantizers.integers import integer_limits
 from mobilequant.quantizers.replicas import mean_over_replicas
 from mobilequant.quantizers.scheme import Scheme
+from mobilequant.quantizers.sharing import shared
 
 #: A range is at least this wide; one of no width at all (a dead layer) is taken as 1 wide.
 SMALLEST_RANGE = 1e-20
@@ -71,22 +74,37 @@ def fake_quantize_affine(x, batch_range, moving_range, mode, scheme: Scheme, *, 
     Returns:
         Tensor of the shape of `x`.
     """
-    is_frozen = ops.equal(mode, FROZEN)
-    low, high = (
-        ops.stop_gradient(ops.where(is_frozen, moving, batch))
-        for moving, batch in zip(moving_range, batch_range, strict=True)
-    )
-    scale, zero_point = affine_grid(low, high, scheme.bits)
-    smallest, largest = integer_limits(scheme.bits)
-    start, stop = (smallest - zero_point) * scale, (largest - zero_point) * scale
-    return _fake_quantize(scheme, sync)(x, start, stop, scale, mode)
+    ranges = ops.stack([*batch_range, *moving_range])
+    y = _quantizer(scheme, sync)(ops.reshape(x, (-1,)), ranges, mode)
+    return ops.reshape(y, ops.shape(x))
 
 
-def _fake_quantize(scheme: Scheme, sync):
-    """The differentiable function for a scheme.
+@functools.cache
+def _quantizer(scheme: Scheme, sync):
+    return shared(_over_range(scheme, sync), [(None,), (4,), ()], integers=(2,))
 
-    Without a branch for the mode: numbers choose. (A branch is two functions in TensorFlow's
-    graph; those of a MobileNet took longer to trace, and more memory, than the rest of it.)
+
+def _over_range(scheme, sync):
+    differentiable = _differentiable(scheme, sync)
+
+    def quantize(x, ranges, mode):
+        batch_low, batch_high, moving_low, moving_high = ops.unstack(ops.stop_gradient(ranges), 4)
+        is_frozen = ops.equal(mode, FROZEN)
+        low = ops.where(is_frozen, moving_low, batch_low)
+        high = ops.where(is_frozen, moving_high, batch_high)
+        scale, zero_point = affine_grid(low, high, scheme.bits)
+        smallest, largest = integer_limits(scheme.bits)
+        start, stop = (smallest - zero_point) * scale, (largest - zero_point) * scale
+        return differentiable(x, start, stop, scale, mode)
+
+    return quantize
+
+
+def _differentiable(scheme: Scheme, sync):
+    """The differentiable function for a scheme, without a branch for the mode: numbers choose.
+
+    (Branches inside it are functions in TensorFlow's graph, and replicas can exchange nothing
+    inside one.)
     """
 
     def mean(values):

@@ -14,12 +14,16 @@ Here f and not x is regressed, which is the same and keeps every sum in the orde
 
 from __future__ import annotations
 
+import functools
+import math
+
 from keras import ops, tree
 
 from mobilequant.quantizers.integers import nearest_member, step_count
 from mobilequant.quantizers.ranges import group_axes, range_of
 from mobilequant.quantizers.replicas import mean_over_replicas
 from mobilequant.quantizers.scheme import Scheme
+from mobilequant.quantizers.sharing import shared
 from mobilequant.quantizers.sparsity import sparsity_mask
 
 #: Var(q) + λ of a group without variance, with λ = 0.
@@ -141,21 +145,49 @@ def transform(
     """
     given = given or (ops.ones_like(low), ops.zeros_like(low))
     numbers = [ops.cast(ops.convert_to_tensor(v), "float32") for v in (on, live)]
-    masks = () if mask is None else (mask,)
-    return _differentiable(scheme, axes, sync)(x, low, high, *given, *numbers, *masks)
+    tensors = [x] if mask is None else [x, mask]
+    tensors = [ops.reshape(tensor, _grouped(x.shape, axes)) for tensor in tensors]
+    ends = [ops.reshape(v, _grouped(low.shape, axes)) for v in (low, high, *given)]
+    quantize = _quantizer(scheme, mask is not None, sync)
+    y, slope, offset = quantize(tensors[0], *ends, *numbers, *tensors[1:])
+    return (
+        ops.reshape(y, ops.shape(x)),
+        ops.reshape(slope, ops.shape(low)),
+        ops.reshape(offset, ops.shape(low)),
+    )
 
 
-def _differentiable(scheme: Scheme, axes, sync):
+def _grouped(shape, axes):
+    """The shape (groups, elements that share a scale, groups) of a tensor of some shape.
+
+    Args:
+        shape: The first dimension may be unknown.
+        axes: Neighbouring dimensions, or None for all.
+    """
+    axes = range(len(shape)) if axes is None else sorted(axis % len(shape) for axis in axes)
+    parts = shape[: axes[0]], shape[axes[0] : axes[-1] + 1], shape[axes[-1] + 1 :]
+    return tuple(-1 if None in part else math.prod(part) for part in parts)
+
+
+@functools.cache
+def _quantizer(scheme: Scheme, masked, sync):
+    tensor, end = (None, None, None), (None, 1, None)
+    masks = [tensor] if masked else []
+    return shared(_differentiable(scheme, sync), [tensor, *[end] * 4, (), (), *masks])
+
+
+def _differentiable(scheme: Scheme, sync):
+    """The differentiable function of a scheme on tensors of `_grouped` shape."""
     affine = scheme.grid == "affine"
     denoise = scheme.estimator == "denoise"
     steps = float(step_count(scheme))
 
     def mean(values):
         average = mean_over_replicas if sync else ops.mean
-        return average(values, axes, keepdims=True)
+        return average(values, 1, keepdims=True)
 
     def total(values):
-        return ops.sum(values, axis=axes, keepdims=True)
+        return ops.sum(values, axis=1, keepdims=True)
 
     def regress(f, q):
         """a, mean f, mean q, Var(q) + λ; the means are those of an affine grid."""
@@ -206,7 +238,7 @@ def _differentiable(scheme: Scheme, axes, sync):
             centred = q - mean_q if affine else q
             kappa = mean(g * centred) / regularized * live
             by_q = a * (g - mean_g) + kappa * ((f - mean_f) - 2.0 * a * centred)
-            count = ops.cast(ops.size(f), "float32") / float(_size(low))
+            count = ops.cast(ops.shape(f)[1], "float32")
             return by_q, mean_g + kappa * centred, -2.0 * scheme.ridge * count * kappa * a
 
         def through_noise(by_q, sparse, q):
@@ -237,10 +269,3 @@ def _stages_one_and_two(x, scheme, low, high, mask=None):
         return scale, f, f, nearest_member(f, scheme)
     sparse = f * mask
     return scale, f, sparse, nearest_member(sparse, scheme) * mask
-
-
-def _size(tensor):
-    size = 1
-    for extent in tensor.shape:
-        size *= extent
-    return size

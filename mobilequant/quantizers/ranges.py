@@ -7,7 +7,7 @@ dimensions kept as size 1. Of a linear grid low is −high.
 from __future__ import annotations
 
 import numpy as np
-from keras import ops
+from keras import ops, tree
 
 from mobilequant.quantizers.replicas import (
     extremes_over_replicas,
@@ -72,9 +72,29 @@ def _deviations(x, scheme, axes, mask, sync):
         high = ops.minimum(scheme.width * _root(square), largest)
         return -high, high
     middle = mean(x)
-    deviation = scheme.width * _root(mean(ops.square(x - middle)))
+    if sync and replica_count() > 1:
+        variance = mean(ops.square(x - middle))
+    else:
+        variance = _mean_square(axes)(x, middle)
+    deviation = scheme.width * _root(variance)
     low, high = _extremes(x, scheme, axes, mask, sync)
     return ops.maximum(middle - deviation, low), ops.minimum(middle + deviation, high)
+
+
+def _mean_square(axes):
+    """Mean of (x − middle)², whose gradient keeps nothing of the size of x but x itself."""
+
+    @ops.custom_gradient
+    def mean_square(x, middle):
+        def grad(*upstream):
+            g = ops.convert_to_tensor(tree.flatten(upstream)[0])
+            count = ops.cast(ops.size(x), x.dtype) / ops.cast(ops.size(g), x.dtype)
+            by_x = (x - middle) * (g * (2.0 / count))
+            return by_x, -ops.sum(by_x, axis=axes, keepdims=True)
+
+        return ops.mean(ops.square(x - middle), axis=axes, keepdims=True), grad
+
+    return mean_square
 
 
 def _percentile(x, scheme, axes, mask, sync):

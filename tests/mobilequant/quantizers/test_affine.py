@@ -69,14 +69,14 @@ def test_live_gradient_equals_automatic_differentiation(shape, bits, ridge, offs
 
 
 @pytest.mark.parametrize("scheme", [SCHEME, STE], ids=["denoise", "ste"])
-def test_frozen_is_the_grid_with_gradients_inside_only(scheme):
+def test_frozen_is_the_grid_and_its_gradient_one(scheme):
     x = (np.linspace(-2, 2, 401) + 1e-4).astype("float32").reshape(1, -1)  # no ties
     y, gradient = value_and_gradient(ours(scheme, FROZEN), x, np.ones_like(x))
     scale, zero_point = (float(v) for v in affine_grid(tf.constant(-1.0), tf.constant(1.0)))
     q = np.clip(np.round(x / scale + zero_point), -128, 127)
     np.testing.assert_allclose(y, (q - zero_point) * scale, atol=1e-6)
-    inside = (x >= (-128 - zero_point) * scale) & (x <= (127 - zero_point) * scale)
-    np.testing.assert_array_equal(gradient, inside.astype("float32"))
+    # What the range clips is noise like rounding.
+    np.testing.assert_array_equal(gradient, np.ones_like(x))
 
 
 def test_bypass_is_the_identity():
