@@ -1,8 +1,8 @@
-"""Tables and plots of the low-precision benchmark, from its results alone.
+"""Tables, verdicts and plots of the low-precision benchmark, from its results alone.
 
     python benchmarks/lowbit/report.py [results/lowbit_tier1.json]
 
-Writes the plots beside the results.
+Writes the plots beside the results and prints the tables as Markdown.
 """
 
 from __future__ import annotations
@@ -50,74 +50,148 @@ def spread(values) -> str:
 def tables(document) -> str:
     """All results as Markdown."""
     table = accuracies(document["results"])
-    parts = [_comparison(table), _mobilenet(table), _ablations(table), _rates(table)]
+    parts = [comparison(table), verdicts(table), mobilenet(table), ablations(table), rates(table)]
     return "\n".join(part for part in parts if part)
 
 
-def _comparison(table):
+def comparison(table) -> str:
+    """Every precision by every method."""
     of = {key[1:]: values for key, values in table.items() if key[0] == "comparison"}
     if ("float", "float") not in of:
         return ""
     base = statistics.mean(of["float", "float"])
     methods = [method for method in COLOURS if method != "float"]
-    rows = [("test accuracy, %", *methods, "best share of float")]
+    rows = [("test accuracy, %", *methods, "best / float", "default / float")]
     for precision in dict.fromkeys(key[0] for key in of if key[0] != "float"):
         found = [of.get((precision, method)) for method in methods]
         best = max(statistics.mean(values) for values in found if values)
         cells = [spread(values) if values else "" for values in found]
-        rows.append((precision, *cells, f"{best / base:.3f}"))
-    seeds = len(of["float", "float"])
+        default = statistics.mean(of[precision, default_of(precision)])
+        rows.append((precision, *cells, f"{best / base:.3f}", f"{default / base:.3f}"))
     return (
-        f"Small residual network, float {spread(of['float', 'float'])} %, {seeds} seed(s):\n\n"
-        + markdown(rows)
+        f"Float {spread(of['float', 'float'])} %; mean ± standard deviation of "
+        f"{len(of['float', 'float'])} seed(s), of one where there is no ±:\n\n" + markdown(rows)
     )
 
 
-def _mobilenet(table):
+def default_of(precision) -> str:
+    """The method that the named recipe of a precision is."""
+    return "denoise affine" if precision in ("w1a1", "w1a4") else "denoise linear"
+
+
+def verdicts(table) -> str:
+    """The paper's claims and the issue's targets, each with its figures."""
+
+    def of(precision, method, group="comparison"):
+        return table.get((group, precision, method))
+
+    rows = [("claim", "figures (difference in points ± its standard error)", "verdict")]
+
+    def compare(claim, better, worse):
+        if better and worse:
+            rows.append((claim, *difference(better, worse)))
+
+    for grid in ("linear", "affine"):
+        compare(
+            f"W1A1, {grid} weights: denoise trains better than ste",
+            of("w1a1", f"denoise {grid}"),
+            of("w1a1", f"ste {grid}"),
+        )
+    compare(
+        "the same from random weights",
+        of("w1a1", "denoise affine", "scratch"),
+        of("w1a1", "ste affine", "scratch"),
+    )
+    for precision in ("w4a4", "w2a2", "w1a4", "w1a4-2:4"):
+        compare(
+            f"{precision.upper()}: denoise at least as good as ste (linear)",
+            of(precision, "denoise linear"),
+            of(precision, "ste linear"),
+        )
+    for precision in ("w4a4", "w2a2", "w1a1", "w1a4"):
+        compare(
+            f"{precision.upper()}: affine weights better than linear (denoise)",
+            of(precision, "denoise affine"),
+            of(precision, "denoise linear"),
+        )
+    for precision in ("w4a4", "w2a2"):
+        compare(
+            f"{precision.upper()}: the default no worse than lsq",
+            of(precision, default_of(precision)),
+            of(precision, "lsq"),
+        )
+    compare(
+        "W1A4 with 2:4 no worse than W1A4 (denoise, linear)",
+        of("w1a4-2:4", "denoise linear"),
+        of("w1a4", "denoise linear"),
+    )
+    return "What the paper claims, and what came out:\n\n" + markdown(rows)
+
+
+def difference(better, worse) -> tuple[str, str]:
+    """Figures and verdict of a claim that one is (at least) as good as the other."""
+    points = 100 * (statistics.mean(better) - statistics.mean(worse))
+    figures = f"{spread(better)} against {spread(worse)}: {points:+.1f}"
+    if min(len(better), len(worse)) < 2:
+        return figures, "one seed: no verdict"
+    error = 100 * sum(statistics.variance(v) / len(v) for v in (better, worse)) ** 0.5
+    figures += f" ± {error:.1f}"
+    if abs(points) <= 2 * error:
+        return figures, "no difference found"
+    return figures, "yes" if points > 0 else "no"
+
+
+def mobilenet(table) -> str:
+    """The small MobileNetV2."""
     of = {key[1:]: values for key, values in table.items() if key[0] == "mobilenet"}
-    if not of:
-        return ""
-    rows = [("test accuracy, %", "ste", "lsq", "denoise")]
-    for precision in dict.fromkeys(key[0] for key in of if key[0] != "float"):
-        found = [of.get((precision, method)) for method in rows[0][1:]]
-        rows.append((precision, *[spread(values) if values else "" for values in found]))
     base = of.get(("float", "float"))
-    return f"Small MobileNetV2, float {spread(base) if base else '?'} %, one seed:\n\n" + markdown(
-        rows
-    )
+    if not base:
+        return ""
+    rows = [("test accuracy, %", "ste", "lsq", "denoise", "denoise − float, points")]
+    for precision in dict.fromkeys(key[0] for key in of if key[0] != "float"):
+        found = [of.get((precision, method)) for method in rows[0][1:4]]
+        ours = found[-1]
+        behind = f"{100 * (ours[0] - base[0]):+.1f}" if ours else ""
+        rows.append((precision, *[spread(v) if v else "" for v in found], behind))
+    return f"Small MobileNetV2 (0.35), float {spread(base)} %, one seed:\n\n" + markdown(rows)
 
 
-def _ablations(table):
+def ablations(table) -> str:
+    """Changes to the default, one at a time."""
     of = {key[1:]: values[0] for key, values in table.items() if key[0] == "ablation"}
     if not of:
         return ""
     precisions = sorted({precision for precision, _ in of})
-    rows = [("change to the default (denoise), one seed", *precisions)]
-    default = [
-        table.get(("comparison", precision, "denoise affine"), [None])[0]
-        for precision in precisions
-    ]
-    rows.append(("affine weights", *[_cell(value) for value in default]))
+    defaults = [table.get(("comparison", p, default_of(p)), [None])[0] for p in precisions]
+    rows = [("change to the default, one seed, test accuracy in %", *precisions)]
+    rows.append(("none", *[_cell(value) for value in defaults]))
     for name in dict.fromkeys(name for _, name in of):
         rows.append((name, *[_cell(of.get((precision, name))) for precision in precisions]))
-    return "Ablations:\n\n" + markdown(rows)
+    return "What decides besides the estimator:\n\n" + markdown(rows)
 
 
-def _rates(table):
-    of = {key[1:]: values[0] for key, values in table.items() if key[0] == "rate"}
-    if not of:
-        return ""
-    methods = sorted({method for _, method in of})
-    rows = [("learning rate at W2A2, one seed", *methods)]
-    for factor in sorted({factor for factor, _ in of} | {"1"}, key=float):
-        cells = [
-            of.get((factor, method))
-            if factor != "1"
-            else table.get(("comparison", "w2a2", method), [None])[0]
-            for method in methods
-        ]
-        rows.append((f"× {factor}", *[_cell(value) for value in cells]))
-    return "Sensitivity to the learning rate:\n\n" + markdown(rows)
+def rates(table) -> str:
+    """Accuracy over the learning rate and over λ."""
+    parts = []
+    for group, precision, default, head in (
+        ("rate", "w2a2", "1", "factor on the learning rate, W2A2"),
+        ("ridge", "w1a1", "0.01", "λ, W1A1"),
+    ):
+        of = {key[1:]: values[0] for key, values in table.items() if key[0] == group}
+        if not of:
+            continue
+        methods = sorted({method for _, method in of})
+        rows = [(f"{head}; one seed, test accuracy in %", *methods)]
+        for value in sorted({value for value, _ in of} | {default}, key=float):
+            cells = [
+                of.get((value, method))
+                if value != default
+                else table.get(("comparison", precision, method), [None])[0]
+                for method in methods
+            ]
+            rows.append((value, *[_cell(cell) for cell in cells]))
+        parts.append(markdown(rows))
+    return "\n".join(parts)
 
 
 def _cell(value):
@@ -174,14 +248,13 @@ def plot_sweeps(document, path):
         dict.fromkeys(k[1] for k in table if k[0] == "comparison" and k[1] != "float")
     )
     for offset, method in enumerate(methods):
-        for place, precision in enumerate(precisions):
-            values = table.get(("comparison", precision, method))
-            if values:
-                x = [place + (offset - 2) * 0.13] * len(values)
-                label = method if (method, "labelled") not in handled(by_method) else None
-                by_method.scatter(
-                    x, [100 * v for v in values], color=COLOURS[method], s=22, label=label
-                )
+        points = [
+            (place + (offset - 2) * 0.13, 100 * value)
+            for place, precision in enumerate(precisions)
+            for value in table.get(("comparison", precision, method), [])
+        ]
+        if points:
+            by_method.scatter(*zip(*points, strict=True), color=COLOURS[method], s=22, label=method)
     base = table.get(("comparison", "float", "float"))
     if base:
         by_method.axhline(100 * statistics.mean(base), color=COLOURS["float"], linewidth=1)
@@ -195,11 +268,6 @@ def plot_sweeps(document, path):
         axis.grid(alpha=0.25)
     figure.tight_layout()
     figure.savefig(path, dpi=110)
-
-
-def handled(axis):
-    """Which methods a plot's legend has."""
-    return {(label, "labelled") for label in axis.get_legend_handles_labels()[1]}
 
 
 def _sweep(axis, table, group, precision, default, label, symlog=False):

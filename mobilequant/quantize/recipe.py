@@ -178,9 +178,10 @@ def default_weights(bits, sparsity=None, for_device=True) -> Scheme:
         for_device: Whether a device must hold them: linear. Affine ones train better at 1 bit.
     """
     few = bits == TERNARY or bits <= 4
+    affine = bits == 1 and not for_device and not sparsity
     return Scheme(
         bits=bits,
-        grid="linear" if for_device or sparsity or bits in (TERNARY, FLOAT_BITS) else "affine",
+        grid="affine" if affine else "linear",
         range="std" if few else "minmax",
         sparsity=sparsity,
     )
