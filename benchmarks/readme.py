@@ -1,7 +1,7 @@
-"""Puts the figures of benchmarks/results into README.md, between its two marker lines.
+"""Puts the figures of benchmarks/results into the documents, between their two marker lines.
 
 python benchmarks/readme.py           # writes them
-python benchmarks/readme.py --check   # exits with 1 if README.md says something else
+python benchmarks/readme.py --check   # exits with 1 if a document says something else
 """
 
 from __future__ import annotations
@@ -10,37 +10,71 @@ import json
 import pathlib
 import sys
 
+from lowbit import report
+
 ROOT = pathlib.Path(__file__).parents[1]
+#: Scripts that are not called like their results.
+SCRIPTS = {"lowbit_tier1": "lowbit"}
 START, END = "<!-- results: benchmarks/readme.py -->", "<!-- end of results -->"
 
 
 def main():
-    path = ROOT / "README.md"
-    text = path.read_text(encoding="utf-8")
-    before, rest = text.split(START)
-    after = rest.split(END)[1]
-    wanted = f"{before}{START}\n{render()}{END}{after}"
-    if "--check" in sys.argv:
-        return int(wanted != text)
-    path.write_text(wanted, encoding="utf-8")
-    return 0
+    differ = False
+    for name, render in (
+        ("README.md", summary),
+        ("benchmarks/lowbit/README.md", low_precision_whole),
+    ):
+        path = ROOT / name
+        text = path.read_text(encoding="utf-8")
+        before, rest = text.split(START)
+        after = rest.split(END)[1]
+        wanted = f"{before}{START}\n{render()}{END}{after}"
+        differ = differ or wanted != text
+        if "--check" not in sys.argv:
+            path.write_text(wanted, encoding="utf-8")
+    return int(differ and "--check" in sys.argv)
 
 
-def render() -> str:
-    """The tables as Markdown."""
+def summary() -> str:
+    """The tables of README.md."""
     parts = []
-    for name, table in (("imagenet", imagenet), ("cifar10", cifar10), ("training_step", step)):
-        path = ROOT / "benchmarks" / "results" / f"{name}.json"
-        if path.exists():
-            document = json.loads(path.read_text(encoding="utf-8"))
+    for name, table in (
+        ("imagenet", imagenet),
+        ("cifar10", cifar10),
+        ("lowbit_tier1", low_precision),
+        ("training_step", step),
+    ):
+        document = read(name)
+        if document:
             parts.append(table(document["results"], document["settings"]))
-            versions = document["versions"]
-            parts.append(
-                f"<sub>`benchmarks/{name}.py`, {document['date']}, {document['machine']}, "
-                f"TensorFlow {versions['tensorflow']}, Keras {versions['keras']}, "
-                f"LiteRT {versions['ai-edge-litert']}</sub>\n"
-            )
+            parts.append(origin(name, document))
     return "\n".join(parts)
+
+
+def low_precision_whole() -> str:
+    """All of the low-precision benchmark."""
+    name = "lowbit_tier1"
+    document = read(name)
+    pictures = "".join(
+        f"![{what}](../results/{name}_{what}.png)\n\n" for what in ("curves", "sweeps")
+    )
+    return f"{report.tables(document)}\n{pictures}{origin(name, document)}"
+
+
+def read(name):
+    """A document of results, or None."""
+    path = ROOT / "benchmarks" / "results" / f"{name}.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def origin(name, document) -> str:
+    """Where figures come from, in small print."""
+    versions = document["versions"]
+    return (
+        f"<sub>`benchmarks/{SCRIPTS.get(name, name + '.py')}`, {document['date']}, "
+        f"{document['machine']}, TensorFlow {versions['tensorflow']}, Keras {versions['keras']}, "
+        f"LiteRT {versions['ai-edge-litert']}</sub>\n"
+    )
 
 
 def imagenet(results, settings):
@@ -97,6 +131,18 @@ def cifar10(results, settings):
         f"{settings['quantized_epochs']} quantized "
         f"({results['quantized_seconds'] / 60:.0f} minutes); all {results['test_images']:,} test "
         f"images; logits equal to Keras: {percent(logits['equal'])}\n\n" + markdown(rows)
+    )
+
+
+def low_precision(results, settings):
+    table = report.accuracies(results)
+    return (
+        f"**Low precision on CIFAR-10**: a small residual network, {settings['train_images']:,} "
+        f"training images, {settings['float_epochs']} epochs in float, then "
+        f"{settings['epochs'] - settings['float_epochs']} quantized from there (float trains on "
+        "alike), first and last layer at 8 bits, all methods at the same ranges; all 5,000 test "
+        f"images. {report.comparison(table)}\n{report.mobilenet(table)}\n"
+        "[Verdicts on the paper's claims, ablations, plots](benchmarks/lowbit/README.md)\n"
     )
 
 
