@@ -143,18 +143,21 @@ def _differentiable(scheme: Scheme, sync):
             # Closed form of the gradient of stages one to three; dx̂/dx = 1, since δ is detached.
             # With κ = mean(G·(x̂ − mean x̂)) / B:
             # a·G + (1 − a)·mean G + κ·((x − mean x) + (1 − 2a)·(x̂ − mean x̂)).
-            # x̂ is had back from y, which the next operator keeps anyway: x̂ = (y − c) / a.
+            # x̂ is had back from y, which the next operator keeps anyway, a·(x̂ − mean x̂) = y −
+            # mean x, and the bracket is (x − y) + (1/a − 1)·(y − mean x). A shift of x shifts y as
+            # much, so that dx must add up to G: it does as closely as floats can only where the
+            # mean is taken of x − y itself. (Otherwise a batch normalization's β whose gradient is
+            # 0 by symmetry gets hundreds of times its noise, and Adam follows.)
             g = ops.convert_to_tensor(upstream[0])
             inverse = live * ops.where(a > 0.0, 1.0 / a, 0.0)
             mean_g = mean(g)
             mean_gh = (mean(g * y) - c * mean_g) * inverse
             kappa = (mean_gh - mean_hat * mean_g) / regularized
             kappa = ops.where(inverse > 0.0, kappa, 0.0)
-            by_hat = kappa * (1.0 - 2.0 * a)
-            constant = live * (1.0 - a) * mean_g - kappa * mean_x - by_hat * mean_hat
-            by_y, constant = by_hat * inverse, constant - by_hat * c * inverse
-
-            dx = a * g + (kappa * x + (by_y * y + constant))
+            noise = x - y
+            by_y = kappa * (inverse - 1.0)
+            constant = live * (1.0 - a) * mean_g - kappa * mean(noise) - by_y * mean_x
+            dx = a * g + (kappa * noise + (by_y * y + constant))
             zero = ops.zeros_like(start)
             return dx, zero, zero, zero, ops.zeros_like(mode)
 

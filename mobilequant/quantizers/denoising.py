@@ -237,7 +237,10 @@ def _differentiable(scheme: Scheme, sync):
             mean_g = mean(g) * live if affine else 0.0
             centred = q - mean_q if affine else q
             kappa = mean(g * centred) / regularized * live
-            by_q = a * (g - mean_g) + kappa * ((f - mean_f) - 2.0 * a * centred)
+            # (f − mean f) by way of f − q: small numbers, so that what must add up to zero does.
+            noise = f - q
+            centred_f = noise - mean(noise) + centred if affine else f
+            by_q = a * (g - mean_g) + kappa * (centred_f - 2.0 * a * centred)
             count = ops.cast(ops.shape(f)[1], "float32")
             return by_q, mean_g + kappa * centred, -2.0 * scheme.ridge * count * kappa * a
 
