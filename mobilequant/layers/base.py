@@ -92,13 +92,14 @@ class QuantizedLayer(keras.layers.Layer):
         return [self.output_quantizer]
 
     def obstacle(self) -> str | None:
-        """Why no device computes what this layer computes; None if one does."""
+        """What no device does that this layer does, as a predicate; None if a device does it all.
+
+        TFLite holds activations of 8 bits, affine, with one scale, and linear weights with one
+        scale a tensor or a channel.
+        """
         if self.output_quantizer.on_device_grid:
             return None
-        return (
-            f"its output is {describe(self.output_quantizer.scheme)}; TFLite holds activations "
-            "of 8 bits, affine, with one scale"
-        )
+        return f"gives {describe(self.output_quantizer.scheme)}"
 
     @property
     def infers_integers(self) -> bool:

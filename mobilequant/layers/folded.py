@@ -152,17 +152,13 @@ class FoldedLayer(QuantizedLayer):
         return [*super().quantizers, *extra]
 
     def obstacle(self):
-        scheme = self.weight_scheme
-        if self.input_quantizer is not None:
-            return (
-                f"it takes {describe(self.input_scheme)}; TFLite holds activations of 8 bits, "
-                "affine, with one scale"
-            )
-        if not scheme.quantized or scheme.grid != "linear" or scheme.granularity == "block":
-            return (
-                f"its weights are {describe(scheme)}; TFLite holds linear integers with one scale "
-                "a tensor or a channel"
-            )
+        weights, inputs = self.weight_scheme, self.input_quantizer
+        if inputs is not None and not inputs.on_device_grid:
+            return f"takes {describe(self.input_scheme)}"
+        if not weights.quantized or weights.grid != "linear" or weights.granularity == "block":
+            return f"has weights of {describe(weights)}"
+        if inputs is not None:
+            return f"takes float, and makes {describe(self.input_scheme)} of it"
         return super().obstacle()
 
     # Training.

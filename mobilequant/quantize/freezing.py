@@ -117,11 +117,11 @@ def _origin(qmodel, graph):
 
 
 def _check(qmodel):
-    uncalibrated, off, obstacles = [], [], []
+    uncalibrated, off, obstacles = [], [], {}
     for layer in quantized_layers(qmodel):
         obstacle = layer.obstacle()
         if obstacle:
-            obstacles.append(f"  {layer.name!r}: {obstacle}.")
+            obstacles.setdefault(obstacle, []).append(layer.name)
             continue
         quantizer = layer.output_quantizer
         if not quantizer.calibrated:
@@ -135,9 +135,11 @@ def _check(qmodel):
                 )
     if obstacles:
         raise ValueError(
-            f"Model {qmodel.name!r} trains and evaluates in Keras, but no device computes it:\n"
-            + "\n".join(obstacles)
-            + "\nFor a .tflite file quantize it by a recipe with activations of 8 bits and linear "
+            f"Model {qmodel.name!r} trains and evaluates in Keras, but no device computes it. "
+            "TFLite holds activations of 8 bits, affine, with one scale, and linear weights with "
+            "one scale a tensor or a channel; but\n"
+            + "".join(f"  {_some(names)}: {what}\n" for what, names in obstacles.items())
+            + "For a .tflite file quantize it by a recipe with activations of 8 bits and linear "
             "weights, such as 'w8a8', 'w4a8', 'w2a8', 'ternary-a8' or 'w8a8-2:4'."
         )
     if uncalibrated:
