@@ -84,7 +84,7 @@ class Run:
 def all_runs(seeds: int = len(SEEDS)) -> list[Run]:
     """Every run, those that say most first: an interrupted benchmark is worth something."""
     first, *more = [comparison(seed) for seed in SEEDS[:seeds]] or [[]]
-    runs = [*first, *rates(), *ridges(), *scratch(), *mobilenets(), *ablations(), *sum(more, [])]
+    runs = [*first, *rates(), *ridges(), *scratch(), *sum(more, []), *mobilenets(), *ablations()]
     keys = [run.key for run in runs]
     assert len(set(keys)) == len(keys)
     return runs

@@ -42,9 +42,13 @@ def range_of(x, scheme: Scheme, axes=None, *, mask=None, sync=False):
     Returns:
         low, high: float32 tensors with `axes` kept as size 1.
     """
-    rule = {"std": _deviations, "learned": _deviations, "percentile": _percentile}.get(
-        scheme.range, _extremes
-    )
+    rules = {"std": _deviations, "percentile": _percentile, "learned": _start}
+    return rules.get(scheme.range, _extremes)(x, scheme, axes, mask, sync)
+
+
+def _start(x, scheme, axes, mask, sync):
+    """Where learning starts: at 8 bits all elements, with less what "std" takes."""
+    rule = _extremes if scheme.bits == 8 and scheme.range_width is None else _deviations
     return rule(x, scheme, axes, mask, sync)
 
 

@@ -58,7 +58,8 @@ class Scheme:
             `range_width` standard deviations (for a linear grid, 0 ± root mean squares), but
             never more than all elements; "percentile", so large a share
             (`range_width`) of the elements; "moving", the moving average of the batches' smallest
-            and largest values (activations); "learned", trained by gradient, from "std" on.
+            and largest values (activations); "learned", trained by gradient, from
+            "std" on (at 8 bits from "minmax" on, unless there is a `range_width`).
         range_width: Standard deviations or share, see `range`. By default the number of standard
             deviations that suits a normal distribution at these bits (`GAUSSIAN_WIDTHS`), or
             0.999 of the elements.

@@ -357,7 +357,7 @@ def test_what_no_device_holds_trains_but_is_refused_by_name(name, tmp_path):
     with pytest.raises(ValueError, match="trains and evaluates in Keras") as error:
         freeze(qmodel)
     for layer in named:
-        assert f"'{layer}': " in str(error.value)
+        assert f"'{layer}'" in str(error.value)
     if name == "one layer":
         assert "'stem'" not in str(error.value)
     assert "'w8a8'" in str(error.value)
