@@ -200,7 +200,7 @@ class ActivationQuantizer(keras.layers.Layer):
             method(self, x)
             return
         batch = self._batch_range(x)
-        flat = ops.stack([ops.reshape(end, self.range.shape[1:]) for end in batch])
+        flat = self._flat(batch)
         moving, seen = read(self.range), read(self.observed)
         if method == "minmax" and self.scheme.range in ("minmax", "moving"):
             wider = ops.stack([ops.minimum(moving[0], flat[0]), ops.maximum(moving[1], flat[1])])
@@ -219,9 +219,8 @@ class ActivationQuantizer(keras.layers.Layer):
                 self.offset.assign(low / unit)
         if not self.scheme.on_device_grid:
             _, *g = transform(x, self.scheme, self._axes(x), *self._shaped((low, high), x))
-            g = ops.stack([ops.reshape(v, self.range.shape[1:]) for v in g])
             former = read(self.dequantization)
-            self.dequantization.assign(former + (g - former) / (seen + 1.0))
+            self.dequantization.assign(former + (self._flat(g) - former) / (seen + 1.0))
         self.observed.assign(seen + 1.0)
 
     def reset(self):
@@ -246,17 +245,17 @@ class ActivationQuantizer(keras.layers.Layer):
         batch = self._batch_range(x)
         # What is frozen learns no more.
         moving = [ops.stop_gradient(end) for end in self._shaped(self._inference_range(), x)]
-        used = batch
+        used, known = batch, read(self.observed) > 0.0
         if scheme.range == "moving":
-            known = read(self.observed) > 0.0
             used = [ops.where(known, m, b) for m, b in zip(moving, batch, strict=True)]
         elif scheme.range == "learned":
-            known = read(self.observed) > 0.0
             learned = self._shaped(self._learned_range(x), x)
             used = [ops.where(known, m, b) for m, b in zip(learned, batch, strict=True)]
         elif scheme.estimator != "denoise" or not scheme.range_gradient:
             used = [ops.stop_gradient(end) for end in batch]
         low, high = (ops.where(frozen, m, u) for m, u in zip(moving, used, strict=True))
+        if scheme.range == "learned":
+            self.range.assign(self._flat((low, high)))
         if scheme.on_device_grid:
             low, high = _nudged(low, high, scheme.bits)
             given = ((high - low) / step_count(scheme), low)
@@ -268,7 +267,7 @@ class ActivationQuantizer(keras.layers.Layer):
         y, slope, offset = transform(
             x, scheme, self._axes(x), low, high, on=on, live=live, given=given, sync=True
         )
-        pairs = [(self.range, used if scheme.range == "learned" else batch)]
+        pairs = [] if scheme.range == "learned" else [(self.range, batch)]
         if not scheme.on_device_grid:
             pairs.append((self.dequantization, (slope, offset)))
         self._follow(pairs, phase)
@@ -297,9 +296,12 @@ class ActivationQuantizer(keras.layers.Layer):
         return ends
 
     def _inference_range(self):
-        if self.scheme.range == "learned":
-            return self._learned_range()
-        return ops.unstack(read(self.range), 2)
+        kept = ops.unstack(read(self.range), 2)
+        if self.scheme.range != "learned":
+            return kept
+        # Once frozen, not what an optimizer's momentum makes of the learned numbers.
+        ends = zip(kept, self._learned_range(), strict=True)
+        return [ops.where(self.frozen(), former, learned) for former, learned in ends]
 
     def _learned_range(self, x=None):
         """The learned range; with the gradient of arXiv:1902.08153, section 2.2, for training."""
@@ -322,12 +324,18 @@ class ActivationQuantizer(keras.layers.Layer):
         seen = read(self.observed)
         rate = ops.where(frozen, 0.0, ops.maximum(1.0 - self.momentum, 1.0 / (seen + 1.0)))
         for variable, batch in pairs:
-            batch = ops.stack([ops.reshape(end, variable.shape[1:]) for end in batch])
             moving = read(variable)
-            variable.assign(moving + (ops.stop_gradient(batch) - moving) * rate)
-        if self.scheme.range != "learned":
+            variable.assign(moving + (self._flat(batch) - moving) * rate)
+        more = ops.where(frozen, 0.0, 1.0)
+        if self.scheme.range == "learned":
             # Where learning starts is for `calibrate` to say.
-            self.observed.assign(seen + ops.where(frozen, 0.0, 1.0))
+            more = ops.where(seen > 0.0, more, 0.0)
+        self.observed.assign(seen + more)
+
+    def _flat(self, ends):
+        """A pair of numbers of the groups as the variables hold it, without gradient."""
+        shape = self.range.shape[1:]
+        return ops.stop_gradient(ops.stack([ops.reshape(end, shape) for end in ends]))
 
     def _state(self, name, shape, trainable=False, aggregation="mean"):
         return self.add_weight(

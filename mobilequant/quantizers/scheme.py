@@ -113,9 +113,10 @@ class Scheme:
             # Learned step size is a range rule too: whatever the range was, it is learned.
             object.__setattr__(self, "range", "learned")
             object.__setattr__(self, "clip_gradient", True)
-            if self.bits == 1:
+            if self.bits in (1, FLOAT_BITS):
                 raise ValueError(
-                    "Scheme: 'lsq' starts at 2 bits (or ternary); use 'denoise' or 'ste' at 1."
+                    "Scheme: 'lsq' starts at 2 bits (or ternary) and ends at 8; use 'denoise' or "
+                    f"'ste' at {self.bits}."
                 )
         if self.bits == TERNARY and self.grid == "affine":
             raise ValueError("Scheme: ternary integers are −1, 0 and 1; they need a linear grid.")

@@ -178,8 +178,14 @@ def test_learned_ranges_start_at_calibration_learn_and_freeze():
     trained(qmodel)
     assert all((a != b).any() for a, b in zip(before, steps(), strict=True))
     mq.set_phase(qmodel, "frozen")
+    # Adam's momentum moves the learned numbers on where their gradient is 0, but not the range.
+    x, learned = images()[:2], quantizer.step.numpy().copy()
+    before = quantizer.range.numpy().copy(), quantizer.infer(x[..., :1]).numpy()
+    qmodel.train_on_batch(images(), labels())
+    assert (learned != quantizer.step.numpy()).any()
+    for a, b in zip(before, (quantizer.range, quantizer.infer(x[..., :1])), strict=True):
+        np.testing.assert_array_equal(a, b.numpy())
     before = [v.numpy().copy() for v in quantizer.trainable_variables]
-    # Adam's momentum goes on where the gradient is 0; plain descent shows the gradient.
     qmodel.compile(keras.optimizers.SGD(1.0), qmodel.loss, jit_compile=False)
     qmodel.train_on_batch(images(), labels())
     for a, b in zip(before, quantizer.trainable_variables, strict=True):
