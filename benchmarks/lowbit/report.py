@@ -24,6 +24,10 @@ COLOURS = {
 }
 
 
+#: Precisions as tables and plots list them.
+ORDER = ("w8a8", "w4a8", "ternary-a8", "w4a4", "w2a2", "w1a1", "w1a4", "w1a4-2:4")
+
+
 def main():
     path = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else RESULTS / "lowbit_tier1.json"
     document = json.loads(path.read_text(encoding="utf-8"))
@@ -39,6 +43,11 @@ def accuracies(results) -> dict:
         if "accuracy" in entry:
             table.setdefault(tuple(key.split("/")[:3]), []).append(entry["accuracy"])
     return table
+
+
+def ordered(precisions) -> list[str]:
+    """Each precision once, without float, in `ORDER`."""
+    return sorted(set(precisions) - {"float"}, key=ORDER.index)
 
 
 def spread(values) -> str:
@@ -62,7 +71,7 @@ def comparison(table) -> str:
     base = statistics.mean(of["float", "float"])
     methods = [method for method in COLOURS if method != "float"]
     rows = [("test accuracy, %", *methods, "best / float", "default / float")]
-    for precision in dict.fromkeys(key[0] for key in of if key[0] != "float"):
+    for precision in ordered(key[0] for key in of):
         found = [of.get((precision, method)) for method in methods]
         best = max(statistics.mean(values) for values in found if values)
         cells = [spread(values) if values else "" for values in found]
@@ -148,7 +157,7 @@ def mobilenet(table) -> str:
     if not base:
         return ""
     rows = [("test accuracy, %", "ste", "lsq", "denoise", "denoise − float, points")]
-    for precision in dict.fromkeys(key[0] for key in of if key[0] != "float"):
+    for precision in ordered(key[0] for key in of):
         found = [of.get((precision, method)) for method in rows[0][1:4]]
         ours = found[-1]
         behind = f"{100 * (ours[0] - base[0]):+.1f}" if ours else ""
@@ -210,7 +219,7 @@ def plot_curves(document, path):
         group, precision, method, _ = key.split("/")
         if group == "comparison" and "losses" in entry:
             runs.setdefault(precision, {}).setdefault(method, []).append(entry["losses"])
-    precisions = [precision for precision in runs if precision != "float"]
+    precisions = ordered(runs)
     if not precisions:
         return
     figure, axes = pyplot.subplots(
@@ -244,9 +253,7 @@ def plot_sweeps(document, path):
     table = accuracies(document["results"])
     figure, (by_method, by_ridge, by_rate) = pyplot.subplots(1, 3, figsize=(15, 4.2))
     methods = [method for method in COLOURS if method != "float"]
-    precisions = list(
-        dict.fromkeys(k[1] for k in table if k[0] == "comparison" and k[1] != "float")
-    )
+    precisions = ordered(key[1] for key in table if key[0] == "comparison")
     for offset, method in enumerate(methods):
         points = [
             (place + (offset - 2) * 0.13, 100 * value)

@@ -31,9 +31,14 @@ class Context:
     recipe: Recipe
     target: Target
 
+    @property
+    def weighted(self) -> list:
+        """The layers with a kernel, in order."""
+        return [call.layer for call in self.graph.calls if isinstance(call.layer, _WEIGHTED)]
+
     def recipe_of(self, call: Call) -> Recipe:
         """The recipe of a call with weights: its name and its roles may have one of their own."""
-        weighted = [c.layer for c in self.graph.calls if isinstance(c.layer, _WEIGHTED)]
+        weighted = self.weighted
         roles = [
             role
             for role, holds in (

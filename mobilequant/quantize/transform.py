@@ -6,6 +6,8 @@ layers, and connect these as the old ones were.
 
 from __future__ import annotations
 
+import fnmatch
+
 import keras
 import numpy as np
 
@@ -56,6 +58,7 @@ def quantize(model, recipe="w8a8", *, target="phone", estimator=None, name=None)
     graph = ModelGraph(model)
     context = Context(graph=graph, recipe=recipe, target=target)
     _check(model, graph)
+    _check_overrides(context)
     groups = _group(context)
     replacements = _build(groups, context, model.name)
     return _connect(graph, groups, replacements, context, name or model.name)
@@ -81,6 +84,18 @@ def _check(model, graph):
                     f"Layer {call.name!r}: {variable.name!r} holds NaN or infinite values; load "
                     "sound weights, or lower the learning rate that led to them."
                 )
+
+
+def _check_overrides(context):
+    names = [layer.name for layer in context.weighted]
+    for pattern in context.recipe.overrides:
+        if pattern not in recipes.ROLES and not fnmatch.filter(names, pattern):
+            known = ", ".join(repr(name) for name in names[:5])
+            raise ValueError(
+                f"Recipe {context.recipe.name!r}: its override {pattern!r} fits no layer with "
+                f"weights; they are {known}{', …' if len(names) > 5 else ''}, and the roles are "
+                f"{', '.join(recipes.ROLES)}."
+            )
 
 
 def _group(context):

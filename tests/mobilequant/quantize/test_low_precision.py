@@ -392,6 +392,12 @@ def test_layers_of_any_kind_flow_in_float_at_low_precision():
         mq.quantize(model, "w8a8")
 
 
+def test_an_override_that_fits_no_layer_is_an_error():
+    recipe = mq.Recipe(overrides={"stem": "w8a8", "dense": "w8a8", "stm*": "w4a8"})
+    with pytest.raises(ValueError, match=r"'stm\*' fits no layer with weights; they are 'stem'"):
+        mq.quantize(network(), recipe)
+
+
 @pytest.mark.parametrize(
     ("scheme", "message"),
     [
