@@ -101,10 +101,9 @@ def _over_range(scheme, sync):
 
 
 def _differentiable(scheme: Scheme, sync):
-    """The differentiable function for a scheme, without a branch for the mode: numbers choose.
+    """The differentiable function for a scheme.
 
-    (Branches inside it are functions in TensorFlow's graph, and replicas can exchange nothing
-    inside one.)
+    Its branch takes no sum: replicas could exchange nothing inside one.
     """
 
     def mean(values):
@@ -112,7 +111,7 @@ def _differentiable(scheme: Scheme, sync):
 
     @ops.custom_gradient
     def straight_through(x, start, stop, scale, mode):
-        y = ops.where(mode > BYPASS, _on_grid(x, start, stop, scheme), x)
+        y = ops.cond(mode > BYPASS, lambda: _on_grid(x, start, stop, scheme), lambda: x)
 
         def grad(*upstream):
             g = ops.convert_to_tensor(upstream[0])
@@ -137,27 +136,23 @@ def _differentiable(scheme: Scheme, sync):
         live = ops.cast(ops.equal(mode, LIVE), "float32")
         a = 1.0 + live * (slope - 1.0)
         c = live * (mean_x - slope * mean_hat)
-        y = ops.where(mode > BYPASS, a * x_hat + c, x)
+        y = ops.cond(mode > BYPASS, lambda: a * x_hat + c, lambda: x)
 
         def grad(*upstream):
             # Closed form of the gradient of stages one to three; dx̂/dx = 1, since δ is detached.
             # With κ = mean(G·(x̂ − mean x̂)) / B:
             # a·G + (1 − a)·mean G + κ·((x − mean x) + (1 − 2a)·(x̂ − mean x̂)).
-            # x̂ is had back from y, which the next operator keeps anyway, a·(x̂ − mean x̂) = y −
-            # mean x, and the bracket is (x − y) + (1/a − 1)·(y − mean x). A shift of x shifts y as
-            # much, so that dx must add up to G: it does as closely as floats can only where the
-            # mean is taken of x − y itself. (Otherwise a batch normalization's β whose gradient is
-            # 0 by symmetry gets hundreds of times its noise, and Adam follows.)
+            # x̂ is had back from y, which the next operator keeps anyway: x̂ = (y − c) / a.
             g = ops.convert_to_tensor(upstream[0])
             inverse = live * ops.where(a > 0.0, 1.0 / a, 0.0)
             mean_g = mean(g)
             mean_gh = (mean(g * y) - c * mean_g) * inverse
             kappa = (mean_gh - mean_hat * mean_g) / regularized
             kappa = ops.where(inverse > 0.0, kappa, 0.0)
-            noise = x - y
-            by_y = kappa * (inverse - 1.0)
-            constant = live * (1.0 - a) * mean_g - kappa * mean(noise) - by_y * mean_x
-            dx = a * g + (kappa * noise + (by_y * y + constant))
+            by_hat = kappa * (1.0 - 2.0 * a)
+            constant = live * (1.0 - a) * mean_g - kappa * mean_x - by_hat * mean_hat
+            by_y, constant = by_hat * inverse, constant - by_hat * c * inverse
+            dx = a * g + (kappa * x + (by_y * y + constant))
             zero = ops.zeros_like(start)
             return dx, zero, zero, zero, ops.zeros_like(mode)
 
