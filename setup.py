@@ -7,6 +7,7 @@ from setuptools import find_packages, setup
 README = Path(__file__).parent / "README.md"
 
 MATPLOTLIB = "matplotlib>=3.9,<4"
+TENSORBOARD = "tensorboard>=2.20,<3"
 
 setup(
     name="mobilequant",
@@ -43,10 +44,11 @@ setup(
             "ruff>=0.17.5,<0.18",
             "jax>=0.5",
             MATPLOTLIB,
+            TENSORBOARD,
         ],
         "jax": ["jax>=0.5"],
-        # For `QuantizationMonitor.plot`.
-        "plots": [MATPLOTLIB],
+        # For `QuantizationMonitor`: its plot, and its logs, which TensorFlow writes by TensorBoard.
+        "plots": [MATPLOTLIB, TENSORBOARD],
         "notebooks": [MATPLOTLIB, "jupyterlab>=4,<5", "nbconvert>=7,<8"],
         # TFMOT needs Keras 2 (tf_keras); the benchmarks run it in an environment of its own.
         "tfmot": ["tensorflow-model-optimization>=0.8,<0.9", "tf_keras>=2.21,<2.22"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
 import os
@@ -82,7 +83,7 @@ class QuantizationMonitor(keras.callbacks.Callback):
     Raises:
         ValueError: `every` is no whole number of at least 1, or a path cannot be written; when
             `fit` begins, a model without anything to look at.
-        ImportError: `plot` without matplotlib.
+        ImportError: `plot` without matplotlib, `log_dir` without TensorBoard.
 
     Example:
         monitor = mq.training.QuantizationMonitor(log_dir="logs", plot="inside.png", every=50)
@@ -98,7 +99,7 @@ class QuantizationMonitor(keras.callbacks.Callback):
             )
         self.every = every
         self.batch = batch
-        self.log_dir = None if log_dir is None else _writable_folder(log_dir)
+        self.log_dir = None if log_dir is None else _log_folder(log_dir)
         self.plot_path = None if plot is None else monitor_plot.check_path(plot)
         self.history = _empty()
         self._layers, self._levels = {}, {}
@@ -352,7 +353,11 @@ def _empty() -> dict:
     return {"steps": [], **{quantity: {} for quantity in QUANTITIES}}
 
 
-def _writable_folder(path) -> Path:
+def _log_folder(path) -> Path:
+    if importlib.util.find_spec("tensorboard") is None:
+        raise ImportError(
+            "QuantizationMonitor: logs need TensorBoard: pip install 'mobilequant[plots]'."
+        )
     path = Path(path)
     try:
         path.mkdir(parents=True, exist_ok=True)

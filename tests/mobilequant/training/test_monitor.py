@@ -285,6 +285,10 @@ def test_errors(tmp_path, monkeypatch):
         model.compile("sgd", "mse")
         fit(model, QuantizationMonitor())
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with monkeypatch.context() as patch:
+        patch.setattr("importlib.util.find_spec", lambda name: None)
+        with pytest.raises(ImportError, match=r"TensorBoard: pip install 'mobilequant\[plots\]'"):
+            QuantizationMonitor(log_dir=tmp_path / "logs")
     with pytest.raises(ImportError, match=r"mobilequant\[plots\]"):
         QuantizationMonitor(plot=tmp_path / "inside.png")
 
