@@ -141,8 +141,7 @@ def direct(arguments, tier, tier_name):
             done[key] = result
             common.write_document(output, "lowbit", dict(sorted(done.items())), settings)
             minutes = (time.perf_counter() - started) / 60
-            shown = result.get("error") or f"{100 * result['accuracy']:.2f} %"
-            print(f"{minutes:6.1f} min  {key}: {shown}", flush=True)
+            print(f"{minutes:6.1f} min  {key}: {100 * result['accuracy']:.2f} %", flush=True)
         worker.stdin.close()
         worker.wait()
 

@@ -37,11 +37,10 @@ def main():
 
 
 def accuracies(results) -> dict:
-    """{(group, precision, method): accuracies of all seeds} of the runs that ended."""
+    """{(group, precision, method): accuracies of all seeds}."""
     table = {}
     for key, entry in results.items():
-        if "accuracy" in entry:
-            table.setdefault(tuple(key.split("/")[:3]), []).append(entry["accuracy"])
+        table.setdefault(tuple(key.split("/")[:3]), []).append(entry["accuracy"])
     return table
 
 
@@ -217,7 +216,7 @@ def plot_curves(document, path):
     runs = {}
     for key, entry in document["results"].items():
         group, precision, method, _ = key.split("/")
-        if group == "comparison" and "losses" in entry:
+        if group == "comparison":
             runs.setdefault(precision, {}).setdefault(method, []).append(entry["losses"])
     precisions = ordered(runs)
     if not precisions:

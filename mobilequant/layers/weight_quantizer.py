@@ -53,7 +53,7 @@ class WeightQuantizer(keras.layers.Layer):
             )
 
     def build(self, kernel):
-        """Makes the variables; a learned range starts where "std" would put it for `kernel`."""
+        """Makes the variables; a learned range starts from `kernel`, see `Scheme.range`."""
         if self.scheme.range == "learned":
             kernel = ops.convert_to_tensor(kernel)
             low, high = weight_range(kernel, self.scheme, self._axes(kernel), self._mask(kernel))

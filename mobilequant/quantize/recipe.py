@@ -170,12 +170,13 @@ def get(recipe: str | Recipe) -> Recipe:
 
 
 def default_weights(bits, sparsity=None, for_device=True) -> Scheme:
-    """The scheme of a named recipe's weights: what `benchmarks/lowbit` found best.
+    """The scheme of a named recipe's weights; `benchmarks/lowbit` compares it with others.
 
     Args:
         bits: As in `Scheme`.
         sparsity: As in `Scheme`.
-        for_device: Whether a device must hold them: linear. Affine ones train better at 1 bit.
+        for_device: Whether a device must hold them: linear. Affine ones at 1 bit came out
+            ahead in first trials; more seeds have not confirmed it yet.
     """
     few = bits == TERNARY or bits <= 4
     affine = bits == 1 and not for_device and not sparsity
