@@ -139,7 +139,7 @@ class _File:
                 f"Tensor {tensor.name!r} is used before an operator computes it."
             ) from None
 
-    def constant(self, name, values, scales=None, dimension=0) -> int:
+    def constant(self, name, values, scales=None, dimension=0, zero_point=0) -> int:
         values = np.ascontiguousarray(values)
         scales = None if scales is None else np.asarray(scales, np.float32)
         content = values.astype(values.dtype.newbyteorder("<")).tobytes()
@@ -148,12 +148,14 @@ class _File:
             values.dtype.str,
             values.shape,
             dimension,
+            zero_point,
             None if scales is None else scales.tobytes(),
         )
         if key not in self._constants:
             quantization = None
             if scales is not None:
-                quantization = _quantization(scales, np.zeros(len(scales), np.int64), dimension)
+                zero_points = np.full(len(scales), zero_point, np.int64)
+                quantization = _quantization(scales, zero_points, dimension)
             self._constants[key] = self._add_tensor(
                 name,
                 values.shape,

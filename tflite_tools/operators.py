@@ -14,23 +14,41 @@ from typing import Protocol
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from mobilequant.integer.graph import Operator, Tensor
+from mobilequant.integer import arithmetic
+from mobilequant.integer.graph import Constant, Operator, Tensor
 from tflite_tools.errors import ConversionError
 
 #: First TFLite runtime that runs what we write, by operator and version.
 MINIMUM_RUNTIME = {
     ("ADD", 2): "1.14.0",
+    ("BATCH_MATMUL", 2): "2.3.0",
+    ("CONCATENATION", 2): "1.14.0",
     ("CONV_2D", 3): "1.14.0",
     ("CONV_2D", 6): "2.9.0",
     ("DEPTHWISE_CONV_2D", 3): "1.14.0",
+    ("ELU", 1): "1.14.0",
     ("FULLY_CONNECTED", 4): "1.14.0",
     ("FULLY_CONNECTED", 5): "2.0.0",
     ("FULLY_CONNECTED", 12): "2.17.0",
+    ("GELU", 2): "2.9.0",
+    ("HARD_SWISH", 1): "1.15.0",
+    ("LEAKY_RELU", 2): "2.3.0",
+    ("LOGISTIC", 2): "1.14.0",
     ("MEAN", 2): "1.14.0",
+    ("MUL", 2): "1.14.0",
+    ("MUL", 3): "1.15.0",
     ("PAD", 2): "1.14.0",
+    ("PRELU", 1): "1.8.0",
     ("QUANTIZE", 1): "1.14.0",
+    ("RELU", 2): "2.1.0",
+    ("RELU6", 2): "1.14.0",
+    ("RELU_N1_TO_1", 1): "1.5.0",
     ("RESHAPE", 1): "1.5.0",
     ("SOFTMAX", 2): "1.14.0",
+    ("SUB", 2): "1.14.0",
+    ("TANH", 2): "1.14.0",
+    ("TRANSPOSE", 2): "1.14.0",
+    ("TRANSPOSE", 4): "2.3.0",
 }
 
 
@@ -48,7 +66,12 @@ class Writer(Protocol):
         """Index of an activation tensor in the file."""
 
     def constant(
-        self, name: str, values: np.ndarray, scales: np.ndarray | None = None, dimension: int = 0
+        self,
+        name: str,
+        values: np.ndarray,
+        scales: np.ndarray | None = None,
+        dimension: int = 0,
+        zero_point: int = 0,
     ) -> int:
         """Index of a constant tensor with these values; `scales` lie along `dimension`."""
 
@@ -133,28 +156,77 @@ def _fully_connected(op: Operator, writer: Writer) -> Encoded:
     return Encoded(5 if keeps_dimensions else 4, inputs, options)
 
 
+def _batch_matmul(op: Operator, writer: Writer) -> Encoded:
+    _refuse_activation(op)
+    _require_ratio(op, _product_ratio(op), arithmetic.MATMUL_RATIOS)
+    options = schema.BatchMatMulOptionsT(
+        adjX=bool(op.options.get("adj_x", False)), adjY=bool(op.options.get("adj_y", False))
+    )
+    return Encoded(2, _operands(op, writer), options)
+
+
 def _add(op: Operator, writer: Writer) -> Encoded:
-    options = schema.AddOptionsT(fusedActivationFunction=_activation(op))
-    return Encoded(2, _activations(op, writer), options)
+    for operand in op.operands:
+        _require_ratio(op, _ratio(operand, op.outputs[0]), arithmetic.ADD_RATIOS)
+    options = {"ADD": schema.AddOptionsT, "SUB": schema.SubOptionsT}[op.kind]
+    return Encoded(2, _operands(op, writer), options(fusedActivationFunction=_activation(op)))
+
+
+def _mul(op: Operator, writer: Writer) -> Encoded:
+    ratio = _product_ratio(op)
+    _require_ratio(op, ratio, arithmetic.MUL_RATIOS)
+    options = schema.MulOptionsT(fusedActivationFunction=_activation(op))
+    return Encoded(3 if ratio >= 1 else 2, _operands(op, writer), options)
+
+
+def _quantize(op: Operator, writer: Writer) -> Encoded:
+    _refuse_activation(op)
+    low, high = arithmetic.RESCALE_RATIOS
+    _require_ratio(op, _ratio(op.inputs[0], op.outputs[0]), (low, np.nextafter(high, np.inf)))
+    return Encoded(1, _operands(op, writer), schema.QuantizeOptionsT())
+
+
+def _function(version: int, options=None) -> Callable[[Operator, Writer], Encoded]:
+    """Encoder of a function of one tensor; `options` makes its options from the operator's."""
+
+    def encoder(op: Operator, writer: Writer) -> Encoded:
+        _refuse_activation(op)
+        _require_fixed_grid(op)
+        _require_function_ratios(op)
+        made = None if options is None else options(op.options)
+        return Encoded(version, _operands(op, writer), made)
+
+    return encoder
+
+
+def _transpose(op: Operator, writer: Writer) -> Encoded:
+    _refuse_activation(op)
+    _require_shared_grid(op)
+    permutation = np.array(op.options["permutation"], np.int32)
+    constant = writer.constant(f"{op.name}/permutation", permutation)
+    inputs = [*_operands(op, writer), constant]
+    return Encoded(4 if len(permutation) > 4 else 2, inputs, schema.TransposeOptionsT())
+
+
+def _concatenation(op: Operator, writer: Writer) -> Encoded:
+    _refuse_activation(op)
+    _require_shared_grid(op)
+    options = schema.ConcatenationOptionsT(axis=int(op.options["axis"]))
+    return Encoded(2, _operands(op, writer), options)
 
 
 def _mean(op: Operator, writer: Writer) -> Encoded:
     _refuse_activation(op)
     axes = writer.constant(f"{op.name}/axes", np.array(op.options["axes"], np.int32))
     options = schema.ReducerOptionsT(keepDims=bool(op.options["keepdims"]))
-    return Encoded(2, [*_activations(op, writer), axes], options)
+    return Encoded(2, [*_operands(op, writer), axes], options)
 
 
 def _softmax(op: Operator, writer: Writer) -> Encoded:
     _refuse_activation(op)
-    output = op.outputs[0]
-    if output.scale != np.float32(1 / 256) or output.zero_point != -128:
-        raise ConversionError(
-            f"Layer {op.name!r}: SOFTMAX gives scale 1/256 and zero point -128, got "
-            f"{output.scale} and {output.zero_point}."
-        )
+    _require_fixed_grid(op)
     options = schema.SoftmaxOptionsT(beta=float(op.options.get("beta", 1.0)))
-    return Encoded(2, _activations(op, writer), options)
+    return Encoded(2, _operands(op, writer), options)
 
 
 def _pad(op: Operator, writer: Writer) -> Encoded:
@@ -162,7 +234,7 @@ def _pad(op: Operator, writer: Writer) -> Encoded:
     _require_shared_grid(op)
     paddings = np.array([(0, 0), *op.options["paddings"]], np.int32)
     constant = writer.constant(f"{op.name}/paddings", paddings)
-    return Encoded(2, [*_activations(op, writer), constant], schema.PadOptionsT())
+    return Encoded(2, [*_operands(op, writer), constant], schema.PadOptionsT())
 
 
 def _reshape(op: Operator, writer: Writer) -> Encoded:
@@ -171,24 +243,64 @@ def _reshape(op: Operator, writer: Writer) -> Encoded:
     shape = np.array([writer.batch_size, *op.outputs[0].shape], np.int32)
     constant = writer.constant(f"{op.name}/shape", shape)
     options = schema.ReshapeOptionsT(newShape=shape)
-    return Encoded(1, [*_activations(op, writer), constant], options)
+    return Encoded(1, [*_operands(op, writer), constant], options)
 
 
 #: One encoder for each kind of operator that a frozen graph can hold.
 ENCODERS: dict[str, Callable[[Operator, Writer], Encoded]] = {
     "ADD": _add,
+    "BATCH_MATMUL": _batch_matmul,
+    "CONCATENATION": _concatenation,
     "CONV_2D": _convolution,
     "DEPTHWISE_CONV_2D": _depthwise_convolution,
+    "ELU": _function(1),
     "FULLY_CONNECTED": _fully_connected,
+    "GELU": _function(
+        2, lambda options: schema.GeluOptionsT(approximate=bool(options.get("approximate", False)))
+    ),
+    "HARD_SWISH": _function(1, lambda options: schema.HardSwishOptionsT()),
+    "LEAKY_RELU": _function(
+        2, lambda options: schema.LeakyReluOptionsT(alpha=float(options["alpha"]))
+    ),
+    "LOGISTIC": _function(2),
     "MEAN": _mean,
+    "MUL": _mul,
     "PAD": _pad,
+    "PRELU": _function(1),
+    "QUANTIZE": _quantize,
+    "RELU": _function(2),
+    "RELU6": _function(2),
+    "RELU_N1_TO_1": _function(1),
     "RESHAPE": _reshape,
     "SOFTMAX": _softmax,
+    "SUB": _add,
+    "TANH": _function(2),
+    "TRANSPOSE": _transpose,
 }
 
 
-def _activations(op: Operator, writer: Writer) -> list[int]:
-    return [writer.activation(tensor) for tensor in op.inputs]
+def _operands(op: Operator, writer: Writer) -> list[int]:
+    """Indices of activations and constants in TFLite's order."""
+    return [
+        writer.activation(operand)
+        if isinstance(operand, Tensor)
+        else _constant(op, operand, place, writer)
+        for place, operand in enumerate(op.operands)
+    ]
+
+
+def _constant(op: Operator, constant: Constant, place: int, writer: Writer) -> int:
+    where = f"Layer {op.name!r} ({op.kind})"
+    if constant.values.dtype != np.int8:
+        raise ConversionError(f"{where}: a constant must be int8, got {constant.values.dtype}.")
+    if not (np.isfinite(constant.scale) and constant.scale > 0):
+        raise ConversionError(f"{where}: a constant has the scale {constant.scale}.")
+    return writer.constant(
+        f"{op.name}/constant{place}",
+        constant.values,
+        np.array([constant.scale], np.float32),
+        zero_point=constant.zero_point,
+    )
 
 
 def _with_weights(
@@ -248,6 +360,48 @@ def _activation(op: Operator) -> int:
 def _refuse_activation(op: Operator) -> None:
     if op.activation != "NONE":
         raise ConversionError(f"Layer {op.name!r}: {op.kind} cannot hold {op.activation}.")
+
+
+def _ratio(operand: Tensor | Constant, output: Tensor) -> float:
+    return float(np.float32(operand.scale) / np.float32(output.scale))
+
+
+def _product_ratio(op: Operator) -> float:
+    a, b = (np.float32(operand.scale) for operand in op.operands)
+    return float(a * b / np.float32(op.outputs[0].scale))
+
+
+def _require_ratio(op: Operator, ratio: float, allowed: tuple[float, float]) -> None:
+    """Refuses what another kernel would compute, in another arithmetic than Keras does."""
+    low, high = allowed
+    if not low <= ratio < high:
+        raise ConversionError(
+            f"Layer {op.name!r} ({op.kind}): the scale of an input (or the product of both) is "
+            f"{ratio:.3g} times that of its output, LiteRT computes exactly what Keras computes "
+            f"from {low:.3g} up to {high:.3g} times. A range is next to nothing or far too wide: "
+            "calibrate with images that reach this layer."
+        )
+
+
+def _require_function_ratios(op: Operator) -> None:
+    if op.kind not in arithmetic.FUNCTION_RATIOS:
+        return
+    low, high = arithmetic.FUNCTION_RATIOS[op.kind]
+    ratio = _ratio(op.inputs[0], op.outputs[0])
+    ratios = [ratio]
+    if op.kind == "LEAKY_RELU":
+        ratios.append(abs(ratio * op.options["alpha"]))
+    for value in ratios:
+        _require_ratio(op, value, (low, np.nextafter(high, np.inf)))
+
+
+def _require_fixed_grid(op: Operator) -> None:
+    grid, output = arithmetic.FIXED_GRIDS.get(op.kind), op.outputs[0]
+    if grid is not None and (output.scale, output.zero_point) != grid:
+        raise ConversionError(
+            f"Layer {op.name!r}: {op.kind} gives scale {float(grid.scale)} and zero point "
+            f"{int(grid.zero_point)}, got {output.scale} and {output.zero_point}."
+        )
 
 
 def _require_shared_grid(op: Operator) -> None:

@@ -1,6 +1,6 @@
 """What the device computes: LiteRT's int8 operators, and the graph of them."""
 
 from mobilequant.integer import arithmetic
-from mobilequant.integer.graph import FrozenGraph, Operator, Tensor, Weights
+from mobilequant.integer.graph import Constant, FrozenGraph, Operator, Tensor, Weights
 
-__all__ = ["FrozenGraph", "Operator", "Tensor", "Weights", "arithmetic"]
+__all__ = ["Constant", "FrozenGraph", "Operator", "Tensor", "Weights", "arithmetic"]

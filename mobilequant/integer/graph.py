@@ -57,6 +57,40 @@ class Weights:
 
 
 @dataclasses.dataclass(eq=False)
+class Constant:
+    """A constant int8 operand of an operator that takes activations, a summand for example.
+
+    Attributes:
+        values: int8 array, to be broadcast against one element *and* its batch dimension: shape
+            `()` for one number, `(channels,)`, `(1, 1, channels)`, or the whole element's.
+        scale: float32, positive and finite.
+        zero_point: int in [-128, 127].
+    """
+
+    values: np.ndarray
+    scale: np.float32
+    zero_point: int = 0
+
+    @classmethod
+    def of(cls, values) -> Constant:
+        """Real values as a constant, symmetric; the one of largest magnitude becomes ±127.
+
+        Args:
+            values: A number or an array of them, finite.
+        """
+        values = np.asarray(values, np.float32)
+        largest = np.float32(np.abs(values).max() / np.float32(127))
+        # Nothing but zeros (or what float32 cannot divide) has any scale.
+        scale = largest if np.float32(1) / largest < np.inf and largest > 0 else np.float32(1)
+        return cls(np.clip(np.rint(values / scale), -127, 127).astype(np.int8), scale)
+
+    @property
+    def centred(self) -> np.ndarray:
+        """The integers without their zero point, as float32 whole numbers."""
+        return self.values.astype(np.float32) - np.float32(self.zero_point)
+
+
+@dataclasses.dataclass(eq=False)
 class Operator:
     """One integer operator.
 
@@ -67,14 +101,26 @@ class Operator:
         outputs: Activation outputs.
         weights: Constant weights and bias, or None.
         activation: Fused activation, "NONE", "RELU", "RELU6" or "RELU_N1_TO_1".
+        constants: Constant operands by their place among all operands (ADD of a tensor and a
+            constant: {1: ...}; a constant minus a tensor: {0: ...}). The activations in `inputs`
+            take the other places.
         options: What else defines the operator, by kind:
             CONV_2D: strides (2,), dilation (2,), padding "SAME" | "VALID".
             DEPTHWISE_CONV_2D: the same and multiplier.
             FULLY_CONNECTED: nothing.
+            BATCH_MATMUL: adj_x, adj_y (bool, False): last two dimensions come swapped.
+            ADD, SUB, MUL: nothing; both operands broadcast, one may be a constant.
             MEAN: axes (tuple of ints that count the batch dimension as 0), keepdims (bool).
             SOFTMAX: beta (1.0).
-            ADD: nothing.  PAD: paddings, ((before, after), ...) without the batch dimension.
+            QUANTIZE: nothing; from one int8 grid to another.
+            ELU, HARD_SWISH, LOGISTIC, RELU, RELU6, RELU_N1_TO_1, TANH: nothing.
+            GELU: approximate (bool, False).  LEAKY_RELU: alpha (float).
+            PRELU: nothing; its slopes are the constant at place 1.
+            PAD: paddings, ((before, after), ...) without the batch dimension.
             RESHAPE: nothing (the output's shape says it).
+            TRANSPOSE: permutation (tuple of ints that count the batch dimension, 0, which stays
+            first).
+            CONCATENATION: axis (int that counts the batch dimension as 0).
     """
 
     kind: str
@@ -84,6 +130,17 @@ class Operator:
     weights: Weights | None = None
     activation: str = "NONE"
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
+    constants: dict[int, Constant] = dataclasses.field(default_factory=dict)
+
+    @property
+    def operands(self) -> list[Tensor | Constant]:
+        """Activations and constants in TFLite's order."""
+        activations = iter(self.inputs)
+        count = len(self.inputs) + len(self.constants)
+        return [
+            self.constants[place] if place in self.constants else next(activations)
+            for place in range(count)
+        ]
 
 
 @dataclasses.dataclass(eq=False)

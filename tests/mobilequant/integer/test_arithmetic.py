@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import ops
 
-from mobilequant.integer import FrozenGraph, Operator, Tensor, Weights, arithmetic
+from mobilequant.integer import FrozenGraph, Operator, Tensor, Weights, arithmetic, products
 from mobilequant.integer.arithmetic import Grid
 from tflite_tools.emission import emit
 from tflite_tools.interpreter import Interpreter
@@ -208,13 +208,13 @@ def test_sums_beyond_two_to_the_24_are_exact():
     values = np.full((channels, 2), 127, np.int8)
     values[0, 1] = 126
     codes = np.full((1, channels), 127, np.int8)
-    accumulator = arithmetic._exact_products(
+    accumulator = products._exact_products(
         ops.matmul, centred(codes, source), tf.constant(values.astype("float32")), 127, groups=1
     )
     expected = (codes.astype(np.int64) + 128) @ values.astype(np.int64)
     assert expected.max() > 2**24 and expected[0, 0] != expected[0, 1]
     np.testing.assert_array_equal(ops.convert_to_numpy(accumulator), expected)
-    split = arithmetic._split_weights(
+    split = products._split_weights(
         ops.matmul, centred(codes, source), tf.constant(values.astype("float32")), channels
     )
     np.testing.assert_array_equal(ops.convert_to_numpy(split), expected)
