@@ -250,7 +250,7 @@ def _inner_tensors(graph: FrozenGraph, model: schema.ModelT, layers: bool, path:
     if logits is not None and logits.name in numbers:
         found["logits"] = (logits, numbers[logits.name])
     if layers:
-        computed = [tensor for op in graph.operators for tensor in op.outputs]
+        computed = [t for op in graph.operators for t in op.outputs if not t.internal]
         found["layers"] = [(t, numbers[t.name]) for t in computed if t.name in numbers]
         if not found["layers"]:
             raise ValueError(f"{path}: no inner tensor is named as in the model; cannot compare.")

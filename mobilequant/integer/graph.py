@@ -24,12 +24,15 @@ class Tensor:
         shape: Static shape without the batch dimension; `()` is not possible.
         scale: float32, positive and finite.
         zero_point: int in [-128, 127].
+        internal: Whether it lies inside one Keras layer that is several operators: inference in
+            Keras does not show it.
     """
 
     name: str
     shape: tuple[int, ...]
     scale: np.float32
     zero_point: int
+    internal: bool = False
 
     def same_grid(self, other: Tensor) -> bool:
         """Whether both tensors put the same real value behind the same integer."""

@@ -80,6 +80,7 @@ class ActivationQuantizer(keras.layers.Layer):
         unit, step, offset: With `range="learned"` only. `unit` is the step size that `calibrate`
             found; trainable, in these units, are step size (from 1) and lower end.
         observed: Batches that the moving averages have seen; 0: not calibrated.
+        symmetric: Whether the zero point is 0, as a layer behind demands; see `make_symmetric`.
         phase: FLOAT, QUANTIZED or FROZEN.
     """
 
@@ -89,6 +90,7 @@ class ActivationQuantizer(keras.layers.Layer):
         self.momentum = momentum
         self.lowest = lowest
         self.fixed = tuple(fixed) if fixed is not None else None
+        self.symmetric = False
         if self.scheme is None:
             return
         if self.scheme.granularity == "block" or self.scheme.sparsity is not None:
@@ -140,6 +142,10 @@ class ActivationQuantizer(keras.layers.Layer):
     def calibrated(self) -> bool:
         """Whether the range is known. Reads a variable: not for use inside a graph."""
         return not self.quantizing or float(ops.convert_to_numpy(self.observed)) > 0
+
+    def make_symmetric(self):
+        """Makes the zero point 0, on a device's grid; layers that need it call it when linked."""
+        self.symmetric = True
 
     def ready(self):
         """Boolean tensor: quantization is on and the range is known."""
@@ -289,11 +295,19 @@ class ActivationQuantizer(keras.layers.Layer):
         if scheme.on_device_grid and scheme.range in ("minmax", "moving"):
             x = ops.stop_gradient(x)
             low = ops.min(x) if self.lowest is None else ops.convert_to_tensor(self.lowest, x.dtype)
-            return extremes_over_replicas(low, ops.max(x))
+            return self._demanded(*extremes_over_replicas(low, ops.max(x)))
         ends = range_of(x, scheme, self._axes(x), sync=True)
         if scheme.on_device_grid and scheme.range != "learned":
-            return tuple(ops.reshape(ops.stop_gradient(end), ()) for end in ends)
+            return self._demanded(*(ops.reshape(ops.stop_gradient(end), ()) for end in ends))
         return ends
+
+    def _demanded(self, low, high):
+        """The range that the layers behind demand instead of this one."""
+        if not (self.symmetric and self.scheme.on_device_grid):
+            return low, high
+        largest = ops.maximum(ops.abs(low), ops.abs(high))
+        # 128 steps below zero and 127 above.
+        return largest * (-128 / 127), largest
 
     def _inference_range(self):
         kept = ops.unstack(read(self.range), 2)
@@ -316,7 +330,7 @@ class ActivationQuantizer(keras.layers.Layer):
         if self.offset is None:
             return -span, span
         low = rounded(unit * scale_gradient(read(self.offset), share))
-        return low, low + span
+        return self._demanded(low, low + span)
 
     def _follow(self, pairs, phase):
         """Moves every variable towards what its batch shows, unless frozen."""

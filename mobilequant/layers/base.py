@@ -18,9 +18,10 @@ from keras import ops
 from mobilequant import integer
 from mobilequant.integer.arithmetic import Grid, recover
 from mobilequant.layers.activation_quantizer import ActivationQuantizer, observation_method
+from mobilequant.layers.scaling import StochasticDepth
 from mobilequant.quantizers import TERNARY
 
-#: Stock layers that leave every value on the grid on which it was.
+#: Float layers that leave every value on the grid on which it was.
 GRID_PRESERVING = (
     keras.layers.Dropout,
     keras.layers.SpatialDropout1D,
@@ -32,6 +33,7 @@ GRID_PRESERVING = (
     keras.layers.Flatten,
     keras.layers.Reshape,
     keras.layers.ZeroPadding2D,
+    StochasticDepth,
 )
 
 
@@ -64,8 +66,15 @@ class QuantizedLayer(keras.layers.Layer):
         outputs = super().__call__(*args, **kwargs)
         tensors = [t for t in keras.tree.flatten(args[:1]) if hasattr(t, "_keras_history")]
         if tensors:
-            self._links.connect(self, [source_of(tensor) for tensor in tensors])
+            self.link([source_of(tensor) for tensor in tensors])
         return outputs
+
+    def link(self, sources):
+        """Remembers the quantized layers (or None) whose grids the inputs lie on.
+
+        A subclass that demands something of its inputs' grids tells their quantizers here.
+        """
+        self._links.connect(self, sources)
 
     def call(self, inputs, training=None):
         inputs = inputs if isinstance(inputs, (list, tuple)) else [inputs]

@@ -8,6 +8,9 @@ integers and the bias that folding gives.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import keras
 import numpy as np
 from keras import ops
@@ -23,11 +26,31 @@ from mobilequant.layers.weight_quantizer import WeightQuantizer
 from mobilequant.quantizers import Scheme
 from mobilequant.quantizers.exact import rounded
 
-#: Activations that an operator with weights fuses: Keras function, name in TFLite, lowest value.
+
+class FusedActivation(NamedTuple):
+    """An activation that an operator with weights computes by itself.
+
+    Attributes:
+        function: In Keras, on the real value y.
+        kind: Its name in TFLite.
+        lowest: Smallest value that it gives, where there is one.
+        slope, shift: Where it is a clip of slope·y + shift to what its output's range can hold:
+            factor and offset go into weights and bias, and int8 does the clipping.
+    """
+
+    function: Callable
+    kind: str
+    lowest: float | None = None
+    slope: float = 1.0
+    shift: float = 0.0
+
+
+#: By name of the Keras function.
 FUSED_ACTIVATIONS = {
-    "linear": (lambda x: x, "NONE", None),
-    "relu": (ops.relu, "RELU", 0.0),
-    "relu6": (ops.relu6, "RELU6", 0.0),
+    "linear": FusedActivation(lambda x: x, "NONE"),
+    "relu": FusedActivation(ops.relu, "RELU", 0.0),
+    "relu6": FusedActivation(ops.relu6, "RELU6", 0.0),
+    "hard_sigmoid": FusedActivation(ops.hard_sigmoid, "NONE", 0.0, 1 / 6, 0.5),
 }
 
 #: Biases stay below this, so that an int32 accumulator has room for the sum of products.
@@ -43,10 +66,11 @@ class FoldedLayer(QuantizedLayer):
     Args:
         layer: The stock Keras layer, without activation; it keeps its variables.
         normalization: The stock `BatchNormalization` behind it, or None.
-        activation: "linear", "relu" or "relu6".
+        activation: A key of `FUSED_ACTIVATIONS`.
         weights: `Scheme` of the kernel.
         activations: `Scheme` of the output.
         inputs: `Scheme` of what the operator takes, where that is not how it comes; or None.
+        factor: What the output is multiplied by before the activation, above 0; it costs nothing.
 
     Raises:
         ValueError: An activation that the operator cannot fuse, or a policy other than float32.
@@ -63,6 +87,7 @@ class FoldedLayer(QuantizedLayer):
         weights,
         activations,
         inputs=None,
+        factor=1.0,
         **kwargs,
     ):
         kwargs.setdefault("name", layer.name)
@@ -75,6 +100,7 @@ class FoldedLayer(QuantizedLayer):
         self.layer = layer
         self.normalization = normalization
         self.activation = activation
+        self.factor = float(factor)
         self.weight_scheme, self.activation_scheme, self.input_scheme = (
             Scheme(**scheme) if isinstance(scheme, dict) else scheme
             for scheme in (weights, activations, inputs)
@@ -92,7 +118,7 @@ class FoldedLayer(QuantizedLayer):
             "output_quantizer",
             self.activation_scheme,
             self.compute_output_shape(input_shape),
-            lowest=FUSED_ACTIVATIONS[self.activation][2],
+            lowest=self.fused.lowest,
         )
         self.input_quantizer = None
         if self.input_scheme is not None:
@@ -114,6 +140,7 @@ class FoldedLayer(QuantizedLayer):
             "weights": self.weight_scheme.get_config(),
             "activations": self.activation_scheme.get_config(),
             "inputs": self.input_scheme.get_config() if self.input_scheme else None,
+            "factor": self.factor,
         }
 
     @classmethod
@@ -147,6 +174,11 @@ class FoldedLayer(QuantizedLayer):
         return {}
 
     @property
+    def fused(self) -> FusedActivation:
+        """Its activation."""
+        return FUSED_ACTIVATIONS[self.activation]
+
+    @property
     def quantizers(self):
         extra = [self.input_quantizer] if self.input_quantizer is not None else []
         return [*super().quantizers, *extra]
@@ -168,12 +200,16 @@ class FoldedLayer(QuantizedLayer):
             x = self.input_quantizer(x)
         on = read(self.output_quantizer.phase) > FLOAT
         flat = self.weight_quantizer(self.flat_kernel(), on)
+        normalization, factor = self.normalization, self.factor
+        if factor != 1.0 and normalization is None:
+            flat = flat * factor
         y = self.product(x, self.restore_kernel(flat))
         if self.layer.use_bias:
-            y = y + read(self.layer.bias)
-        if self.normalization is not None:
-            y = batch_normalize(y, self.normalization, self.output_quantizer.frozen())
-        return self.output_quantizer(FUSED_ACTIVATIONS[self.activation][0](y))
+            bias = read(self.layer.bias)
+            y = y + (bias if normalization is not None else bias * factor)
+        if normalization is not None:
+            y = batch_normalize(y, normalization, self.output_quantizer.frozen(), factor)
+        return self.output_quantizer(self.fused.function(y))
 
     # Inference.
 
@@ -196,7 +232,7 @@ class FoldedLayer(QuantizedLayer):
     def _infer(self, x, flat):
         y = self.product(x, self.restore_kernel(flat))
         scale, offset = self._affine()
-        return FUSED_ACTIVATIONS[self.activation][0](y * scale + offset)
+        return self.fused.function(y * scale + offset)
 
     def infer_integer(self, centred):
         (source,) = self.input_grids()
@@ -208,7 +244,7 @@ class FoldedLayer(QuantizedLayer):
             bias,
             arithmetic.multiplier(source.scale, scales, output.scale),
             output,
-            FUSED_ACTIVATIONS[self.activation][1],
+            self.fused.kind,
         )
 
     def freeze(self, inputs, output_shape):
@@ -229,7 +265,7 @@ class FoldedLayer(QuantizedLayer):
                 bits=self.weight_scheme.storage_bits,
                 bias=bias.astype(np.int32),
             ),
-            activation=FUSED_ACTIVATIONS[self.activation][1],
+            activation=self.fused.kind,
             options=self.options(),
         )
         return [operator], output
@@ -252,9 +288,16 @@ class FoldedLayer(QuantizedLayer):
         """
         integers, scales = self.weight_quantizer.integers(self.flat_kernel())
         factor, offset = self._affine()
+        fused = self.fused
+        if fused.slope != 1.0 or fused.shift:
+            factor = factor * fused.slope
+            offset = rounded(offset * fused.slope) + fused.shift
         if self.normalization is not None:
             integers = integers * ops.where(factor < 0, -1.0, 1.0)
             scales = scales * ops.abs(factor)
+        elif self.factor * fused.slope != 1.0:
+            # One factor for all, which may not become one scale a channel.
+            scales = scales * (self.factor * fused.slope)
         needed = ops.maximum(
             ops.abs(offset) * (1.0 / _LARGEST_BIAS) / source.scale,
             output.scale * _SMALLEST_MULTIPLIER / source.scale,
@@ -269,10 +312,15 @@ class FoldedLayer(QuantizedLayer):
     def _affine(self):
         """What follows the linear part in inference: y * scale + offset, one a channel."""
         bias = read(self.layer.bias) if self.layer.use_bias else None
-        if self.normalization is None:
+        if self.normalization is not None:
+            scale, offset = inference_factors(self.normalization, bias)
+        else:
             channels = self.flat_kernel().shape[-1]
-            return ops.ones((channels,)), bias if bias is not None else ops.zeros((channels,))
-        return inference_factors(self.normalization, bias)
+            scale = ops.ones((channels,))
+            offset = bias if bias is not None else ops.zeros((channels,))
+        if self.factor != 1.0:
+            scale, offset = scale * self.factor, offset * self.factor
+        return scale, offset
 
 
 @keras.saving.register_keras_serializable(package="mobilequant")

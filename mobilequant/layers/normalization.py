@@ -40,7 +40,7 @@ def inference_factors(normalization, bias):
     return factor, rounded(shift * factor) + beta
 
 
-def batch_normalize(y, normalization, frozen):
+def batch_normalize(y, normalization, frozen, factor=1.0):
     """Batch normalization in training.
 
     Args:
@@ -50,8 +50,11 @@ def batch_normalize(y, normalization, frozen):
             `tf.distribute` a replica normalizes with its own part of the batch, as in Keras, or
             with all of it if the layer is `synchronized`.
         frozen: Boolean scalar tensor: use the moving statistics and leave them alone.
+        factor: What the result is multiplied by.
     """
     gamma, beta = _gamma_beta(normalization)
+    if factor != 1.0:
+        gamma, beta = gamma * factor, beta * factor
     moving_mean = read(normalization.moving_mean)
     moving_variance = read(normalization.moving_variance)
     if not normalization.trainable:

@@ -1,4 +1,4 @@
-"""Quantized layers without weights: the model's input, additions, means, softmax."""
+"""Quantized layers without weights: the model's input, means, softmax."""
 
 from __future__ import annotations
 
@@ -8,12 +8,21 @@ from keras import ops
 from mobilequant import integer
 from mobilequant.integer import arithmetic
 from mobilequant.layers.base import QuantizedLayer, build_quantizer
-from mobilequant.layers.folded import FUSED_ACTIVATIONS
 from mobilequant.quantizers import Scheme
 
 
-class _Unweighted(QuantizedLayer):
-    """Shared configuration: the scheme of the output."""
+class Unweighted(QuantizedLayer):
+    """Base of layers without weights.
+
+    Args:
+        activations: `Scheme` of the output.
+    """
+
+    #: (scale, zero point) of the output where the file format fixes them.
+    fixed = None
+
+    #: Smallest value of the output, where that is known.
+    lowest = None
 
     def __init__(self, *, activations, **kwargs):
         super().__init__(**kwargs)
@@ -23,7 +32,12 @@ class _Unweighted(QuantizedLayer):
 
     def build(self, input_shape=None):
         self.output_quantizer = build_quantizer(
-            self, "output_quantizer", self.activation_scheme, self.compute_output_shape(input_shape)
+            self,
+            "output_quantizer",
+            self.activation_scheme,
+            self.compute_output_shape(input_shape),
+            lowest=self.lowest,
+            fixed=self.fixed,
         )
         self.built = True
 
@@ -35,7 +49,7 @@ class _Unweighted(QuantizedLayer):
 
 
 @keras.saving.register_keras_serializable(package="mobilequant")
-class QuantizedInput(_Unweighted):
+class QuantizedInput(Unweighted):
     """The model's input on its grid; it says for which target and by which recipe it was made.
 
     Args:
@@ -67,64 +81,7 @@ class QuantizedInput(_Unweighted):
 
 
 @keras.saving.register_keras_serializable(package="mobilequant")
-class QuantizedAdd(_Unweighted):
-    """A quantized `keras.layers.Add` of two tensors of one shape: ADD on the device.
-
-    Args:
-        activation: Fused activation, "linear", "relu" or "relu6".
-        activations: `Scheme` of the output.
-    """
-
-    def __init__(self, activation="linear", **kwargs):
-        super().__init__(**kwargs)
-        self.activation = activation
-
-    def build(self, input_shape=None):
-        self.output_quantizer = build_quantizer(
-            self,
-            "output_quantizer",
-            self.activation_scheme,
-            self.compute_output_shape(input_shape),
-            lowest=FUSED_ACTIVATIONS[self.activation][2],
-        )
-        self.built = True
-
-    def compute_output_shape(self, input_shape):
-        return input_shape[0]
-
-    def get_config(self):
-        return {**super().get_config(), "activation": self.activation}
-
-    def infer_float(self, a, b, observing):
-        return FUSED_ACTIVATIONS[self.activation][0](a + b)
-
-    def infer_integer(self, a, b):
-        return arithmetic.add(
-            a,
-            b,
-            *self.input_grids(),
-            self.output_quantizer.grid(),
-            FUSED_ACTIVATIONS[self.activation][1],
-        )
-
-    def freeze(self, inputs, output_shape):
-        output = self.describe_output(output_shape)
-        smallest, largest = arithmetic.ADD_RATIOS
-        for source in inputs:
-            ratio = float(source.scale / output.scale)
-            if not smallest <= ratio < largest:
-                raise ValueError(
-                    f"Layer {self.name!r}: its input {source.name!r} has {ratio:.3g} times the "
-                    f"scale of its output; the device adds exactly from {smallest:.3g} up to "
-                    f"{largest:g} times. One branch is all but dead: look at its range, train on, "
-                    "or remove it."
-                )
-        activation = FUSED_ACTIVATIONS[self.activation][1]
-        return [integer.Operator("ADD", self.name, inputs, [output], activation=activation)], output
-
-
-@keras.saving.register_keras_serializable(package="mobilequant")
-class QuantizedGlobalAveragePooling2D(_Unweighted):
+class QuantizedGlobalAveragePooling2D(Unweighted):
     """A quantized `keras.layers.GlobalAveragePooling2D`: MEAN on the device.
 
     Args:
@@ -159,18 +116,14 @@ class QuantizedGlobalAveragePooling2D(_Unweighted):
 
 
 @keras.saving.register_keras_serializable(package="mobilequant")
-class QuantizedSoftmax(_Unweighted):
+class QuantizedSoftmax(Unweighted):
     """Softmax over the last dimension: SOFTMAX on the device, output grid (1/256, −128).
 
     In training its output stays float: a probability rounded to 0 has no logarithm. In inference
     it is the device's: multiples of 1/256, so that a loss is coarser than an accuracy.
     """
 
-    def build(self, input_shape=None):
-        self.output_quantizer = build_quantizer(
-            self, "output_quantizer", None, fixed=(1 / 256, -128)
-        )
-        self.built = True
+    fixed = (1 / 256, -128)
 
     def compute_output_shape(self, input_shape):
         return input_shape

@@ -48,6 +48,7 @@ class ModelGraph:
 
     def __init__(self, model):
         functional = _functional(model)
+        self._structures = functional._inputs_struct, functional._outputs_struct
         self.inputs = keras.tree.flatten(functional.inputs)
         self.outputs = keras.tree.flatten(functional.outputs)
         self.calls = []
@@ -75,6 +76,14 @@ class ModelGraph:
         self._calls_of = {}
         for call in self.calls:
             self._calls_of.setdefault(id(call.layer), []).append(call)
+
+    def pack_inputs(self, tensors: list):
+        """A flat list of tensors in the structure of the model's inputs (one, list, dict)."""
+        return keras.tree.pack_sequence_as(self._structures[0], tensors)
+
+    def pack_outputs(self, tensors: list):
+        """A flat list of tensors in the structure of the model's outputs."""
+        return keras.tree.pack_sequence_as(self._structures[1], tensors)
 
     def only_consumer(self, call: Call) -> Call | None:
         """The call that takes the one output of `call`, if nothing else needs that output."""

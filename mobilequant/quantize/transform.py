@@ -178,11 +178,7 @@ def _connect(graph, groups, replacements, context, name):
             value = layer(value)
         tensors[id(group[-1].outputs[0])] = value
     outputs = [tensors[id(tensor)] for tensor in graph.outputs]
-    return keras.Model(
-        inputs if len(inputs) > 1 else inputs[0],
-        outputs if len(outputs) > 1 else outputs[0],
-        name=name,
-    )
+    return keras.Model(graph.pack_inputs(inputs), graph.pack_outputs(outputs), name=name)
 
 
 def _unique(name, names):

@@ -1,0 +1,156 @@
+"""Functions of one tensor: what a device computes by a table, or by a few cheap operators."""
+
+from __future__ import annotations
+
+import math
+
+import keras
+import numpy as np
+from keras import ops
+
+from mobilequant import integer
+from mobilequant.integer import arithmetic
+from mobilequant.integer.arithmetic import Grid
+from mobilequant.layers.structure import Unweighted
+
+#: What hard-swish wants its input multiplied by, see `QuantizedHardSwish`.
+HARD_SWISH_FACTOR = 1 / math.sqrt(6)
+
+#: Grid of the gate c·hard_sigmoid: [0, c] with c = √6.
+_GATE = (np.float32(math.sqrt(6) / 255), -128)
+
+_FUNCTIONS = {
+    "GELU": ops.gelu,
+    "LOGISTIC": ops.sigmoid,
+    "TANH": ops.tanh,
+}
+
+
+@keras.saving.register_keras_serializable(package="mobilequant")
+class QuantizedHardSwish(Unweighted):
+    """x·min(max(x + 3, 0), 6) / 6 as one ADD and one MUL.
+
+    HARD_SWISH itself runs outside XNNPACK, some thirty times slower. With u = x / √6 it is
+    u·min(max(u + √6/2, 0), √6): an addition whose output range does the clipping, and a product.
+    The operator before it gives u instead of x at no cost (`FoldedLayer`'s `factor`).
+
+    Args:
+        prescaled: Whether the input is u; if not, a MUL by a constant comes first.
+        activations: `Scheme` of the output.
+    """
+
+    def __init__(self, prescaled, **kwargs):
+        super().__init__(**kwargs)
+        self.prescaled = prescaled
+
+    def get_config(self):
+        return {**super().get_config(), "prescaled": self.prescaled}
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def infer_float(self, x, observing):
+        if not self.prescaled:
+            return ops.hard_silu(x)
+        limit = math.sqrt(6)
+        return x * ops.clip(x + limit / 2, 0.0, limit)
+
+    def infer_integer(self, x):
+        (source,) = self.input_grids()
+        source = self._scaled(source)
+        gate, half = _grid(*_GATE), integer.Constant.of(math.sqrt(6) / 2)
+        opened = arithmetic.add(x, half.centred, source, _grid(half.scale, 0), gate)
+        return arithmetic.multiply(x, opened, source, gate, self.output_quantizer.grid())
+
+    def freeze(self, inputs, output_shape):
+        (x,) = inputs
+        operators = []
+        if not self.prescaled:
+            # The integers stay, the scale changes.
+            scaled = integer.Tensor(
+                f"{self.name}/scaled",
+                x.shape,
+                np.float32(ops.convert_to_numpy(self._scaled(self.input_grids()[0]).scale)),
+                x.zero_point,
+                internal=True,
+            )
+            operators.append(
+                integer.Operator(
+                    "MUL",
+                    scaled.name,
+                    [x],
+                    [scaled],
+                    constants={1: integer.Constant.of(HARD_SWISH_FACTOR)},
+                )
+            )
+            x = scaled
+        self._check_ratio(x)
+        gate = integer.Tensor(f"{self.name}/gate", x.shape, *_GATE, internal=True)
+        output = self.describe_output(output_shape)
+        half = {1: integer.Constant.of(math.sqrt(6) / 2)}
+        return [
+            *operators,
+            integer.Operator("ADD", gate.name, [x], [gate], constants=half),
+            integer.Operator("MUL", self.name, [x, gate], [output]),
+        ], output
+
+    def _scaled(self, source):
+        if self.prescaled:
+            return source
+        return Grid(source.scale * np.float32(HARD_SWISH_FACTOR), source.zero_point)
+
+    def _check_ratio(self, x):
+        smallest, largest = arithmetic.ADD_RATIOS
+        if not smallest <= x.scale / _GATE[0] < largest:
+            raise ValueError(
+                f"Layer {self.name!r}: hard-swish of an input with scale {x.scale:.3g}, which is "
+                f"outside what the device computes exactly: its range is "
+                f"{'next to nothing' if x.scale < _GATE[0] else 'far beyond what it acts on'}. "
+                "Look at the range of the layer before it, and train on."
+            )
+
+
+@keras.saving.register_keras_serializable(package="mobilequant")
+class QuantizedFunction(Unweighted):
+    """A function of one tensor that the device has as an operator: a table of 256 entries.
+
+    Args:
+        kind: The operator: "GELU", "LOGISTIC" or "TANH".
+        activations: `Scheme` of the output; LOGISTIC and TANH have a grid that the format fixes.
+    """
+
+    def __init__(self, kind, **kwargs):
+        super().__init__(**kwargs)
+        if kind not in _FUNCTIONS:
+            raise ValueError(
+                f"Layer {self.name!r}: unknown kind {kind!r}; one of {sorted(_FUNCTIONS)}."
+            )
+        self.kind = kind
+        self.fixed = arithmetic.FIXED_GRIDS.get(kind)
+
+    def get_config(self):
+        return {**super().get_config(), "kind": self.kind}
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def infer_float(self, x, observing):
+        function = _FUNCTIONS[self.kind]
+        return function(x, approximate=False) if self.kind == "GELU" else function(x)
+
+    def infer_integer(self, x):
+        (source,) = self.input_grids()
+        table = arithmetic.function_table(self.kind, source, self.output_quantizer.grid())
+        return arithmetic.lookup(x, source, table)
+
+    def freeze(self, inputs, output_shape):
+        output = self.describe_output(output_shape)
+        options = {"approximate": False} if self.kind == "GELU" else {}
+        return [integer.Operator(self.kind, self.name, inputs, [output], options=options)], output
+
+
+def _grid(scale, zero_point):
+    return Grid(
+        ops.convert_to_tensor(scale, dtype="float32"),
+        ops.convert_to_tensor(float(zero_point), dtype="float32"),
+    )
