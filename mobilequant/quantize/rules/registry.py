@@ -49,8 +49,8 @@ class Context:
         roles = [
             role
             for role, holds in (
-                ("first", call.layer is weighted[0]),
-                ("last", call.layer is weighted[-1]),
+                ("first", call.layer in weighted[:1]),
+                ("last", call.layer in weighted[-1:]),
                 ("depthwise", isinstance(call.layer, keras.layers.DepthwiseConv2D)),
                 ("dense", isinstance(call.layer, keras.layers.Dense)),
             )

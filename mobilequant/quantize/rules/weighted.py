@@ -199,13 +199,20 @@ def _scaled(stock, normalization, gamma):
         if stock.use_bias:
             stock.bias.assign(stock.bias * gamma)
         return stock, None
-    wide = clone_layer(normalization, scale=True) if not normalization.scale else normalization
-    if wide is not normalization:
-        former = {weight.name: weight for weight in normalization.weights}
-        for weight in wide.weights:
-            if weight.name in former:
-                weight.assign(former[weight.name])
+    wide = normalization if normalization.scale else _with_gamma(normalization)
     wide.gamma.assign(wide.gamma * gamma)
     if wide.center:
         wide.beta.assign(wide.beta * gamma)
     return stock, wide
+
+
+def _with_gamma(normalization):
+    """A batch normalization without γ as one with γ = 1."""
+    wide = type(normalization).from_config({**normalization.get_config(), "scale": True})
+    wide.build(normalization.get_build_config()["input_shape"])
+    former = {weight.name: weight for weight in normalization.weights}
+    for weight in wide.weights:
+        if weight.name in former:
+            weight.assign(former[weight.name])
+    wide.trainable = normalization.trainable
+    return wide
