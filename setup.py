@@ -8,6 +8,7 @@ README = Path(__file__).parent / "README.md"
 
 MATPLOTLIB = "matplotlib>=3.9,<4"
 TENSORBOARD = "tensorboard>=2.20,<3"
+SAFETENSORS = "safetensors>=0.5,<1"
 
 setup(
     name="mobilequant",
@@ -45,8 +46,12 @@ setup(
             "jax>=0.5",
             MATPLOTLIB,
             TENSORBOARD,
+            SAFETENSORS,
         ],
         "jax": ["jax>=0.5"],
+        # Weights of timm and torchvision for `mobilequant.models`: from a file, from the hub.
+        "safetensors": [SAFETENSORS],
+        "hub": [SAFETENSORS, "huggingface_hub>=0.30,<2"],
         # For `QuantizationMonitor`: its plot, and its logs, which TensorFlow writes by TensorBoard.
         "plots": [MATPLOTLIB, TENSORBOARD],
         "notebooks": [MATPLOTLIB, "jupyterlab>=4,<5", "nbconvert>=7,<8"],

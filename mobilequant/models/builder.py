@@ -1,171 +1,207 @@
 """The one builder: an architecture's table in, a plain `keras.Model` out."""
 
-import math
-import numbers
+from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 
 import keras
 
-from mobilequant.models import blocks
-from mobilequant.models.architecture import Architecture
-from mobilequant.models.weights import check_weights_path, load_weights
+from mobilequant.models import arguments, attention, bottlenecks
+from mobilequant.models.architecture import (
+    Architecture,
+    ConvBN,
+    DepthwiseSeparable,
+    FusedInvertedBottleneck,
+    GlobalPooling,
+    InvertedBottleneck,
+    MobileMQA,
+    Row,
+    UniversalInvertedBottleneck,
+    strides_of,
+)
+from mobilequant.models.convolution import Conventions
+from mobilequant.models.features import Levels
+from mobilequant.models.weights import open_weights
 
-_POOLINGS = {
-    None: None,
-    "avg": ("global_average_pooling2d", keras.layers.GlobalAveragePooling2D),
-    "max": ("global_max_pooling2d", keras.layers.GlobalMaxPooling2D),
+#: The function that adds the layers of each kind of row.
+BLOCKS = {
+    ConvBN: bottlenecks.conv_bn,
+    DepthwiseSeparable: bottlenecks.depthwise_separable,
+    InvertedBottleneck: bottlenecks.inverted_bottleneck,
+    FusedInvertedBottleneck: bottlenecks.fused_inverted_bottleneck,
+    UniversalInvertedBottleneck: bottlenecks.universal_inverted_bottleneck,
+    MobileMQA: attention.mobile_mqa,
 }
+#: Fields of a row that are no arguments of its block's function.
+_OWN_FIELDS = ("filters", "width", "endpoint", "strides")
+_RESIDUAL = (
+    InvertedBottleneck,
+    FusedInvertedBottleneck,
+    UniversalInvertedBottleneck,
+    MobileMQA,
+)
 
 
 def build(
     architecture: Architecture,
     *,
     input_shape: tuple[int | None, int | None, int],
-    alpha: float,
     classes: int,
+    alpha: float,
     include_top: bool,
+    features: bool | Sequence[str],
     pooling: str | None,
     dropout: float,
     classifier_activation,
     weights: str | Path | None,
     early_strides: tuple[int, int],
+    output_stride: int,
+    stochastic_depth: float,
+    padding: str | None,
+    batch_norm_epsilon: float | None,
     batch_norm_momentum: float,
     name: str | None,
 ) -> keras.Model:
-    """Builds a classifier or a backbone. The public functions of each family document the rest.
-
-    Args:
-        architecture: the table to read.
-        input_shape: (height, width, channels) in pixels; height and width may be `None`.
-        alpha: width multiplier.
-        classes: outputs of the classifier.
-        include_top: whether pooling and a classifier follow the last features.
-        pooling: without the top, `None`, `"avg"` or `"max"`.
-        dropout: share of the pooled features dropped in training, before the classifier.
-        classifier_activation: of the classifier; `None` gives logits.
-        weights: path of a weights file, or `None` for random ones.
-        early_strides: strides of the first two blocks that halve the image.
-        batch_norm_momentum: share of the moving statistics kept in each training step.
-        name: of the model.
-
-    Returns:
-        A functional `keras.Model` from (batch, height, width, channels) to (batch, classes) with
-        the top, to (batch, features) with `pooling`, else to the last feature map.
+    """Builds a classifier or a backbone from the table. `public.py` documents the arguments.
 
     Raises:
         ValueError: an argument is out of range or does not fit another, or the weights file
-            does not fit the model.
+            is missing, damaged or does not fit the model.
     """
-    _check_layout()
-    input_shape = _checked_input_shape(input_shape)
-    _check_positive("alpha", alpha, "1.0 is the original width")
-    early_strides = _checked_early_strides(early_strides)
-    if not 0 <= batch_norm_momentum < 1:
-        raise ValueError(
-            f"batch_norm_momentum must be at least 0 and below 1, got {batch_norm_momentum!r}"
-        )
-    if include_top:
-        _check_top(classes, pooling, dropout, classifier_activation)
-    else:
-        _check_no_top(pooling, dropout)
-    if weights is not None:
-        weights = check_weights_path(weights)
-
-    settings = blocks.Settings(
+    arguments.check_layout()
+    input_shape = arguments.checked_input_shape(input_shape)
+    arguments.check_numbers(
         alpha=alpha,
-        batch_norm_epsilon=architecture.batch_norm_epsilon,
+        output_stride=output_stride,
+        stochastic_depth=stochastic_depth,
+        batch_norm_epsilon=batch_norm_epsilon,
         batch_norm_momentum=batch_norm_momentum,
     )
-    image = x = keras.Input(input_shape, name="image")
-    for row in architecture.with_early_strides(early_strides).rows:
-        x = blocks.apply(row, x, settings)
     if include_top:
-        x = _pool(x, "avg")
-        if dropout:
-            x = keras.layers.Dropout(dropout, name="dropout")(x)
-        x = keras.layers.Dense(classes, activation=classifier_activation, name="predictions")(x)
-    elif pooling is not None:
-        x = _pool(x, pooling)
+        arguments.check_top(classes, features, pooling, dropout, classifier_activation)
+    else:
+        arguments.check_no_top(features, pooling, dropout)
+    architecture = architecture.with_early_strides(arguments.checked_early_strides(early_strides))
+    if stochastic_depth and not any(isinstance(row, _RESIDUAL) for row in architecture.rows):
+        raise ValueError(f"stochastic_depth: {architecture.name} has no residual connections")
 
-    model = keras.Model(image, x, name=name or f"{architecture.name}_{alpha:0.2f}_{input_shape[0]}")
-    if weights is not None:
-        load_weights(model, weights)
+    file = open_weights(weights, architecture, alpha, input_shape, include_top)
+    network = _Network(
+        architecture,
+        alpha=alpha,
+        output_stride=output_stride,
+        dilate_strided=file.dilate_strided,
+        stochastic_depth=stochastic_depth,
+        conventions=Conventions(
+            file.padding if padding is None else padding,
+            file.batch_norm_epsilon if batch_norm_epsilon is None else batch_norm_epsilon,
+            batch_norm_momentum,
+        ),
+    )
+    image = keras.Input(input_shape, name="image")
+    name = name or f"{architecture.name}_{alpha:0.2f}_{input_shape[0]}"
+    x = network.body(image)
+    if include_top:
+        x = network.head(x)
+        x = _classify(architecture, x, classes, dropout, classifier_activation)
+    model = keras.Model(image, x, name=name)
+    file.load(model)
+    if features:
+        return keras.Model(image, network.levels.select(features, model), name=name)
+    if pooling is not None:
+        return keras.Model(image, _pool(x, pooling), name=name)
     return model
 
 
+class _Network:
+    """The rows of one architecture as layers, with the count of strides on the way.
+
+    Args:
+        architecture: the table.
+        alpha: width multiplier.
+        output_stride: where strides would make the features smaller than this share of the
+            image, the kernels after them are dilated instead.
+        dilate_strided: whether the convolution that so loses its strides is dilated itself, as
+            in torchvision, or only those after it, as everywhere else.
+        stochastic_depth: rate of the last row; those before it have less, in proportion.
+        conventions: padding and normalization.
+
+    Attributes:
+        levels: the feature levels met so far.
+    """
+
+    def __init__(
+        self, architecture, *, alpha, output_stride, dilate_strided, stochastic_depth, conventions
+    ):
+        self.levels = Levels()
+        self._architecture = architecture
+        self._alpha = alpha
+        self._output_stride = output_stride
+        self._dilate_strided = dilate_strided
+        self._stochastic_depth = stochastic_depth
+        self._conventions = conventions
+        self._stride = 1
+        self._dilation = 1
+
+    def body(self, x):
+        """The rows up to the last features."""
+        rows = self._architecture.body
+        for number, row in enumerate(rows, start=1):
+            entering = self._stride
+            x = self._add(row, x, self._stochastic_depth * number / len(rows))
+            self.levels.add(row, entering, self._stride, x)
+        return x
+
+    def head(self, x):
+        """Global pooling, if it is a row, and the rows after it."""
+        for row in self._architecture.head:
+            x = self._add(row, x, 0.0)
+        return x
+
+    def _add(self, row: Row, x, stochastic_depth: float):
+        if isinstance(row, GlobalPooling):
+            return keras.layers.GlobalAveragePooling2D(keepdims=True, name=row.name)(x)
+        options = {f.name: getattr(row, f.name) for f in fields(row) if f.name not in _OWN_FIELDS}
+        if isinstance(row, _RESIDUAL):
+            options["stochastic_depth"] = stochastic_depth
+        if isinstance(row, MobileMQA):
+            return attention.mobile_mqa(x, conventions=self._conventions, **options)
+        options["strides"], options["dilation"] = self._step(strides_of(row))
+        filters = row.width(row.filters, self._alpha)
+        return BLOCKS[type(row)](x, filters, conventions=self._conventions, **options)
+
+    def _step(self, strides: int) -> tuple[int, int]:
+        """Strides and dilation of the next row."""
+        before = self._dilation
+        if self._stride * strides <= self._output_stride:
+            self._stride *= strides
+            return strides, before
+        self._dilation *= strides
+        return 1, self._dilation if self._dilate_strided else before
+
+
+def _classify(architecture: Architecture, x, classes: int, dropout: float, activation):
+    """Pooling where there is none yet, dropout and the classifier."""
+    if architecture.classifier_is_convolution:
+        # As in keras.applications, whose weights then fit as they are.
+        if not architecture.head:
+            x = keras.layers.GlobalAveragePooling2D(keepdims=True, name=GlobalPooling.name)(x)
+        x = _drop(x, dropout)
+        x = keras.layers.Conv2D(classes, 1, padding="same", name=architecture.classifier)(x)
+        x = keras.layers.Flatten(name="flatten")(x)
+        if activation is None:
+            return x
+        return keras.layers.Activation(activation, name="predictions")(x)
+    x = keras.layers.Flatten(name="flatten")(x) if architecture.head else _pool(x, "avg")
+    x = _drop(x, dropout)
+    return keras.layers.Dense(classes, activation=activation, name=architecture.classifier)(x)
+
+
+def _drop(x, dropout: float):
+    return keras.layers.Dropout(dropout, name="dropout")(x) if dropout else x
+
+
 def _pool(x, pooling: str):
-    name, layer = _POOLINGS[pooling]
-    return layer(name=name)(x)
-
-
-def _check_layout() -> None:
-    if keras.config.image_data_format() != "channels_last":
-        raise ValueError(
-            "the models are laid out channels last, as TFLite is; call "
-            'keras.config.set_image_data_format("channels_last") first'
-        )
-
-
-def _checked_input_shape(input_shape) -> tuple[int | None, int | None, int]:
-    form = "input_shape must be (height, width, channels)"
-    try:
-        shape = tuple(input_shape)
-    except TypeError:
-        shape = ()
-    if len(shape) != 3:
-        raise ValueError(f"{form}, for example (224, 224, 3), got {input_shape!r}")
-    *size, channels = shape
-    if not all(side is None or _is_positive_integer(side) for side in size):
-        raise ValueError(f"{form} with whole sizes of at least 1 (or None), got {input_shape!r}")
-    if not _is_positive_integer(channels):
-        raise ValueError(f"{form} with 1 or 3 channels, got {input_shape!r}")
-    if size[0] in (1, 3) and channels > 4:
-        raise ValueError(f"{form}: {input_shape!r} has the channels first; put them last")
-    return shape
-
-
-def _checked_early_strides(early_strides) -> tuple[int, int]:
-    try:
-        strides = tuple(early_strides)
-    except TypeError:
-        strides = ()
-    if len(strides) != 2 or any(stride not in (1, 2) for stride in strides):
-        raise ValueError(
-            "early_strides must be two strides of 1 or 2: of the stem and of the first stage "
-            f"that halves the image after it; (1, 1) suits 32×32 images. Got {early_strides!r}"
-        )
-    return strides
-
-
-def _check_top(classes, pooling, dropout, classifier_activation) -> None:
-    if not _is_positive_integer(classes):
-        raise ValueError(f"classes must be a whole number of at least 1, got {classes!r}")
-    if pooling is not None:
-        raise ValueError(
-            f"pooling={pooling!r} needs include_top=False: the classifier has its own pooling"
-        )
-    if not isinstance(dropout, numbers.Real) or not 0 <= dropout < 1:
-        raise ValueError(f"dropout must be at least 0 and below 1, got {dropout!r}")
-    try:
-        keras.activations.get(classifier_activation)
-    except (ValueError, TypeError) as error:
-        raise ValueError(
-            f"classifier_activation={classifier_activation!r} is no Keras activation; "
-            'use None for logits, "softmax", "sigmoid" or a function'
-        ) from error
-
-
-def _check_no_top(pooling, dropout) -> None:
-    if pooling not in _POOLINGS:
-        raise ValueError(f'pooling must be None, "avg" or "max", got {pooling!r}')
-    if dropout:
-        raise ValueError("dropout comes before the classifier and needs include_top=True")
-
-
-def _check_positive(name: str, value, hint: str) -> None:
-    if not isinstance(value, numbers.Real) or not 0 < value < math.inf:
-        raise ValueError(f"{name} must be a number above 0 ({hint}), got {value!r}")
-
-
-def _is_positive_integer(value) -> bool:
-    return isinstance(value, numbers.Integral) and not isinstance(value, bool) and value > 0
+    if pooling == "avg":
+        return keras.layers.GlobalAveragePooling2D(name="global_average_pooling2d")(x)
+    return keras.layers.GlobalMaxPooling2D(name="global_max_pooling2d")(x)
