@@ -181,8 +181,7 @@ def _mul(op: Operator, writer: Writer) -> Encoded:
 
 def _quantize(op: Operator, writer: Writer) -> Encoded:
     _refuse_activation(op)
-    low, high = arithmetic.RESCALE_RATIOS
-    _require_ratio(op, _ratio(op.inputs[0], op.outputs[0]), (low, np.nextafter(high, np.inf)))
+    _require_ratio(op, _ratio(op.inputs[0], op.outputs[0]), arithmetic.RESCALE_RATIOS)
     return Encoded(1, _operands(op, writer), schema.QuantizeOptionsT())
 
 
@@ -192,7 +191,7 @@ def _function(version: int, options=None) -> Callable[[Operator, Writer], Encode
     def encoder(op: Operator, writer: Writer) -> Encoded:
         _refuse_activation(op)
         _require_fixed_grid(op)
-        _require_function_ratios(op)
+        _require_function_ratio(op)
         made = None if options is None else options(op.options)
         return Encoded(version, _operands(op, writer), made)
 
@@ -383,16 +382,10 @@ def _require_ratio(op: Operator, ratio: float, allowed: tuple[float, float]) -> 
         )
 
 
-def _require_function_ratios(op: Operator) -> None:
-    if op.kind not in arithmetic.FUNCTION_RATIOS:
-        return
-    low, high = arithmetic.FUNCTION_RATIOS[op.kind]
-    ratio = _ratio(op.inputs[0], op.outputs[0])
-    ratios = [ratio]
-    if op.kind == "LEAKY_RELU":
-        ratios.append(abs(ratio * op.options["alpha"]))
-    for value in ratios:
-        _require_ratio(op, value, (low, np.nextafter(high, np.inf)))
+def _require_function_ratio(op: Operator) -> None:
+    if op.kind in arithmetic.FUNCTION_RATIOS:
+        ratio = _ratio(op.inputs[0], op.outputs[0])
+        _require_ratio(op, ratio, arithmetic.FUNCTION_RATIOS[op.kind])
 
 
 def _require_fixed_grid(op: Operator) -> None:

@@ -21,7 +21,7 @@ ADD_RATIOS = (2.0**-10, 256.0)
 #: Product of the input's scales over scale of the output for MUL, [low, high).
 MUL_RATIOS = (2.0**-16, 256.0)
 
-#: Scale of the input over scale of the output for QUANTIZE from int8 to int8, [low, high].
+#: Scale of the input over scale of the output for QUANTIZE from int8 to int8, [low, high).
 RESCALE_RATIOS = (2.0**-8, 128.0)
 
 

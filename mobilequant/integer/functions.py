@@ -10,13 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 
-import keras
 import numpy as np
 from keras import ops
 
 from mobilequant.integer import elementwise, fixed_point
 from mobilequant.integer.grid import LARGEST, SMALLEST, Grid, saturate
 from mobilequant.integer.reductions import SOFTMAX_GRID
+from mobilequant.integer.rounding import in_double, round_away
 from mobilequant.quantizers.exact import rounded
 
 #: Output grids that kernels force.
@@ -26,17 +26,20 @@ FIXED_GRIDS: Mapping[str, Grid] = {
     "SOFTMAX": SOFTMAX_GRID,
 }
 
-#: Scale of the input over scale of the output within which a function has this arithmetic,
-#: [low, high]. LiteRT does not load what lies outside, or computes it otherwise. LEAKY_RELU's
-#: hold for the ratio and for its product with alpha.
+#: Scale of the input over scale of the output for which there is a table, [low, high). LiteRT
+#: does not load a HARD_SWISH outside; other functions would leave the 32 bits that they have.
 FUNCTION_RATIOS: Mapping[str, tuple[float, float]] = {
-    "HARD_SWISH": (0.0, 127.0),
-    "LEAKY_RELU": (2.0**-8, 128.0),
+    "HARD_SWISH": (0.0, 128.0),
+    "LEAKY_RELU": (0.0, 2.0**14),
     "PRELU": (0.0, 2.0**14),
     "RELU": (0.0, 2.0**14),
     "RELU6": (0.0, 2.0**14),
     "RELU_N1_TO_1": (0.0, 2.0**14),
 }
+
+#: Scale of the input over scale of the output, and the magnitude of alpha times that, within
+#: which XNNPACK takes LEAKY_RELU, [low, high].
+LEAKY_RELU_RATIOS = (2.0**-8, 128.0)
 
 
 def function_table(kind: str, source: Grid, output: Grid, **options):
@@ -108,7 +111,7 @@ def _in_real_numbers(function) -> Callable:
 def _gelu(x, source, output, approximate=False):
     """LiteRT's own table: divided, rounded half away from zero, then moved."""
     function = _gelu_by_tanh if approximate else _gelu_by_erf
-    return saturate(_round_away(_at(function, x, source) * (1.0 / output.scale)), output)
+    return saturate(round_away(_at(function, x, source) * (1.0 / output.scale)), output)
 
 
 def _clipped(low, high=None) -> Callable:
@@ -117,22 +120,35 @@ def _clipped(low, high=None) -> Callable:
     def table(x, source, output):
         factor = fixed_point.fixed_point(source.scale / output.scale)
         y = ops.cast(fixed_point.multiply(ops.cast(x, "int32"), factor), "float32")
-        y = ops.maximum(y, _round_away(low / output.scale))
+        y = ops.maximum(y, round_away(low / output.scale))
         if high is not None:
-            y = ops.minimum(y, _round_away(high / output.scale))
+            y = ops.minimum(y, round_away(high / output.scale))
         return saturate(y, output)
 
     return table
 
 
 def _leaky_relu(x, source, output, alpha):
-    ratio = source.scale / output.scale
-    falling = ratio * float(np.float32(alpha))
-    factor = ops.cast(
-        ops.where(x < 0, ops.round(256.0 * falling), ops.round(256.0 * ratio)), "int32"
+    rising = source.scale / output.scale
+    falling = rising * float(np.float32(alpha))
+    # XNNPACK, in fixed point with 8 bits behind the point.
+    factor = ops.cast(ops.round(256.0 * ops.where(x < 0, falling, rising)), "int32")
+    short = ops.right_shift(ops.cast(x, "int32") * factor + 128, 8)
+    # LiteRT itself, where that is too coarse or too small. A negative slope's sign goes to x.
+    whole = ops.cast(x, "int32")
+    sign = -1 if alpha < 0 else 1
+    by_sign = ops.where(
+        x < 0,
+        fixed_point.multiply(sign * whole, fixed_point.fixed_point(ops.abs(falling))),
+        fixed_point.multiply(whole, fixed_point.fixed_point(rising)),
     )
-    acc = ops.cast(x, "int32") * factor + 128
-    return saturate(ops.cast(ops.right_shift(acc, 8), "float32"), output)
+    low, high = LEAKY_RELU_RATIOS
+    smallest = ops.minimum(rising, ops.abs(falling))
+    # The factors are 16-bit numbers with 8 bits behind the point: −128 is one of them, but the
+    # kernel keeps its distance.
+    takes = ops.logical_and(smallest >= low, ops.maximum(rising, falling) <= high)
+    takes = ops.logical_and(takes, falling >= 2.0**-8 - high)
+    return saturate(ops.cast(ops.where(takes, short, by_sign), "float32"), output)
 
 
 def _prelu(x, source, output, alpha):
@@ -179,18 +195,8 @@ def _saturate_short(x):
 
 
 def _at(function, x, source, **options):
-    """A function of the real values, computed in float64 where there is one, as float32."""
-    real = x * source.scale
-    if keras.backend.backend() == "jax":
-        return function(real, **options)
-    return ops.cast(function(ops.cast(real, "float64"), **options), "float32")
-
-
-def _round_away(x):
-    """Half away from zero."""
-    # Not floor(|x| + 1/2): the sum of float32 may round up what lies just below a half.
-    whole = ops.floor(ops.abs(x))
-    return ops.sign(x) * (whole + ops.cast(ops.abs(x) - whole >= 0.5, "float32"))
+    """A function of the real values behind centred integers."""
+    return in_double(function, x * source.scale, **options)
 
 
 def _elu(x):

@@ -8,6 +8,7 @@ import numpy as np
 from keras import ops
 
 from mobilequant.integer.grid import LARGEST, LARGEST_CENTRED, SMALLEST, Grid, saturate
+from mobilequant.integer.rounding import in_double, round_away
 from mobilequant.quantizers.exact import rounded
 
 #: The only output grid that SOFTMAX has.
@@ -32,9 +33,19 @@ def mean(x, grid: Grid, output: Grid, axes, keepdims: bool):
     return ops.clip(q, SMALLEST, LARGEST) - output.zero_point
 
 
-def softmax(x, grid: Grid, output: Grid = SOFTMAX_GRID):
-    """SOFTMAX over the last dimension; other processors may differ by a step."""
-    distance = x - ops.max(x, axis=-1, keepdims=True)
-    e = ops.exp(distance * grid.scale)
-    y = e * (1.0 / (ops.sum(e, axis=-1, keepdims=True) * output.scale))
-    return saturate(ops.floor(y + 0.5), output)
+def softmax(x, grid: Grid, output: Grid = SOFTMAX_GRID, beta: float = 1.0):
+    """SOFTMAX over the last dimension; other processors may differ by a step.
+
+    Args:
+        x: Centred integers.
+        grid: Their grid.
+        output: `SOFTMAX_GRID`.
+        beta: Factor of the exponent.
+    """
+    scale = grid.scale * float(np.float32(beta))
+    exponentials = in_double(ops.exp, -np.arange(256, dtype="float32") * scale)
+    distance = ops.max(x, axis=-1, keepdims=True) - x
+    e = ops.take(exponentials, ops.cast(distance, "int32"), axis=0)
+    # The device adds one by one in float32: another order would round otherwise.
+    total = ops.cumsum(e, axis=-1)[..., -1:]
+    return saturate(round_away(e * (1.0 / (total * output.scale))), output)

@@ -1,16 +1,12 @@
 """One operator in LiteRT, and random integers and grids to hold ours against it."""
 
-import dataclasses
-
 import numpy as np
 import tensorflow as tf
 from hypothesis import strategies as st
 from keras import ops
 
-from mobilequant import targets
 from mobilequant.integer import FrozenGraph, Operator, Tensor
 from mobilequant.integer.arithmetic import Grid
-from tflite_tools import operators
 from tflite_tools.emission import emit
 from tflite_tools.interpreter import Interpreter
 
