@@ -21,20 +21,25 @@ from tflite_tools.errors import ConversionError
 #: First TFLite runtime that runs what we write, by operator and version.
 MINIMUM_RUNTIME = {
     ("ADD", 2): "1.14.0",
+    ("AVERAGE_POOL_2D", 2): "1.14.0",
     ("BATCH_MATMUL", 2): "2.3.0",
     ("CONCATENATION", 2): "1.14.0",
     ("CONV_2D", 3): "1.14.0",
     ("CONV_2D", 6): "2.9.0",
     ("DEPTHWISE_CONV_2D", 3): "1.14.0",
+    ("DEPTH_TO_SPACE", 1): "2.1.0",
     ("ELU", 1): "1.14.0",
+    ("FULLY_CONNECTED", 12): "2.17.0",
     ("FULLY_CONNECTED", 4): "1.14.0",
     ("FULLY_CONNECTED", 5): "2.0.0",
-    ("FULLY_CONNECTED", 12): "2.17.0",
     ("GELU", 2): "2.9.0",
     ("HARD_SWISH", 1): "1.15.0",
     ("LEAKY_RELU", 2): "2.3.0",
     ("LOGISTIC", 2): "1.14.0",
+    ("MAXIMUM", 2): "1.14.0",
+    ("MAX_POOL_2D", 2): "1.14.0",
     ("MEAN", 2): "1.14.0",
+    ("MINIMUM", 2): "1.14.0",
     ("MUL", 2): "1.14.0",
     ("MUL", 3): "1.15.0",
     ("PAD", 2): "1.14.0",
@@ -44,11 +49,20 @@ MINIMUM_RUNTIME = {
     ("RELU6", 2): "1.14.0",
     ("RELU_N1_TO_1", 1): "1.5.0",
     ("RESHAPE", 1): "1.5.0",
+    ("RESIZE_BILINEAR", 2): "1.14.0",
+    ("RESIZE_BILINEAR", 3): "2.2.0",
+    ("RESIZE_NEAREST_NEIGHBOR", 2): "1.14.0",
+    ("RESIZE_NEAREST_NEIGHBOR", 3): "2.3.0",
+    ("SLICE", 2): "1.14.0",
+    ("SLICE", 5): "2.5.0",
     ("SOFTMAX", 2): "1.14.0",
+    ("SPACE_TO_DEPTH", 2): "1.14.0",
+    ("STRIDED_SLICE", 2): "1.14.0",
     ("SUB", 2): "1.14.0",
     ("TANH", 2): "1.14.0",
     ("TRANSPOSE", 2): "1.14.0",
     ("TRANSPOSE", 4): "2.3.0",
+    ("TRANSPOSE_CONV", 3): "2.3.0",
 }
 
 
@@ -145,6 +159,90 @@ def _depthwise_convolution(op: Operator, writer: Writer) -> Encoded:
     return Encoded(3, _with_weights(op, writer, filters, channel_dimension=3), options)
 
 
+def _transposed_convolution(op: Operator, writer: Writer) -> Encoded:
+    # Fused activations came with version 4 and runtime 2.13 only.
+    _refuse_activation(op)
+    height, width, _, _ = op.weights.values.shape
+    strides = op.options["strides"]
+    if not arithmetic.kernel_covers_strides((height, width), strides, op.options["padding"]):
+        raise ConversionError(
+            f"Layer {op.name!r}: TRANSPOSE_CONV with padding SAME and a kernel of {height} x "
+            f"{width} leaves gaps between its strides {tuple(strides)}; LiteRT computes that "
+            'otherwise than Keras. Use a kernel as large as the strides, or padding "valid".'
+        )
+    options = schema.TransposeConvOptionsT(
+        padding=_padding(op), strideH=strides[0], strideW=strides[1]
+    )
+    shape = np.array([writer.batch_size, *op.outputs[0].shape], np.int32)
+    filters = np.moveaxis(op.weights.values, 2, 0)
+    image, weights, bias = _with_weights(op, writer, filters, channel_dimension=0)
+    size = writer.constant(f"{op.name}/shape", shape)
+    return Encoded(3, [size, weights, image, bias], options)
+
+
+def _pool(op: Operator, writer: Writer) -> Encoded:
+    _refuse_activation(op)
+    _require_shared_grid(op)
+    options = schema.Pool2DOptionsT(
+        padding=_padding(op),
+        strideH=op.options["strides"][0],
+        strideW=op.options["strides"][1],
+        filterHeight=op.options["pool_size"][0],
+        filterWidth=op.options["pool_size"][1],
+    )
+    return Encoded(2, _operands(op, writer), options)
+
+
+def _resize(op: Operator, writer: Writer) -> Encoded:
+    _refuse_activation(op)
+    _require_shared_grid(op)
+    make = {
+        "RESIZE_BILINEAR": schema.ResizeBilinearOptionsT,
+        "RESIZE_NEAREST_NEIGHBOR": schema.ResizeNearestNeighborOptionsT,
+    }[op.kind]
+    corners = bool(op.options.get("align_corners", False))
+    centres = bool(op.options.get("half_pixel_centers", False))
+    size = np.array(op.outputs[0].shape[:2], np.int32)
+    inputs = [*_operands(op, writer), writer.constant(f"{op.name}/size", size)]
+    # Half-pixel centres came with version 3, and aligned corners of the nearest neighbour.
+    newer = centres or (corners and op.kind == "RESIZE_NEAREST_NEIGHBOR")
+    options = make(alignCorners=corners, halfPixelCenters=centres)
+    return Encoded(3 if newer else 2, inputs, options)
+
+
+def _slice(op: Operator, writer: Writer) -> Encoded:
+    _refuse_activation(op)
+    _require_shared_grid(op)
+    begin = np.array([0, *op.options["begin"]], np.int32)
+    size = np.array([writer.batch_size, *op.outputs[0].shape], np.int32)
+    inputs = [
+        *_operands(op, writer),
+        writer.constant(f"{op.name}/begin", begin),
+        writer.constant(f"{op.name}/size", size),
+    ]
+    return Encoded(5 if len(begin) > 4 else 2, inputs, schema.SliceOptionsT())
+
+
+def _strided_slice(op: Operator, writer: Writer) -> Encoded:
+    _refuse_activation(op)
+    _require_shared_grid(op)
+    inputs = _operands(op, writer)
+    for name, batch in (("begin", 0), ("end", writer.batch_size), ("strides", 1)):
+        numbers = np.array([batch, *op.options[name]], np.int32)
+        inputs.append(writer.constant(f"{op.name}/{name}", numbers))
+    return Encoded(2, inputs, schema.StridedSliceOptionsT())
+
+
+def _depth_space(op: Operator, writer: Writer) -> Encoded:
+    _refuse_activation(op)
+    _require_shared_grid(op)
+    version, make = {
+        "DEPTH_TO_SPACE": (1, schema.DepthToSpaceOptionsT),
+        "SPACE_TO_DEPTH": (2, schema.SpaceToDepthOptionsT),
+    }[op.kind]
+    return Encoded(version, _operands(op, writer), make(blockSize=int(op.options["block"])))
+
+
 def _fully_connected(op: Operator, writer: Writer) -> Encoded:
     keeps_dimensions = len(op.outputs[0].shape) > 1
     options = schema.FullyConnectedOptionsT(
@@ -170,6 +268,12 @@ def _add(op: Operator, writer: Writer) -> Encoded:
         _require_ratio(op, _ratio(operand, op.outputs[0]), arithmetic.ADD_RATIOS)
     options = {"ADD": schema.AddOptionsT, "SUB": schema.SubOptionsT}[op.kind]
     return Encoded(2, _operands(op, writer), options(fusedActivationFunction=_activation(op)))
+
+
+def _extremum(op: Operator, writer: Writer) -> Encoded:
+    _refuse_activation(op)
+    _require_shared_grid(op)
+    return Encoded(2, _operands(op, writer), schema.MaximumMinimumOptionsT())
 
 
 def _mul(op: Operator, writer: Writer) -> Encoded:
@@ -248,10 +352,12 @@ def _reshape(op: Operator, writer: Writer) -> Encoded:
 #: One encoder for each kind of operator that a frozen graph can hold.
 ENCODERS: dict[str, Callable[[Operator, Writer], Encoded]] = {
     "ADD": _add,
+    "AVERAGE_POOL_2D": _pool,
     "BATCH_MATMUL": _batch_matmul,
     "CONCATENATION": _concatenation,
     "CONV_2D": _convolution,
     "DEPTHWISE_CONV_2D": _depthwise_convolution,
+    "DEPTH_TO_SPACE": _depth_space,
     "ELU": _function(1),
     "FULLY_CONNECTED": _fully_connected,
     "GELU": _function(
@@ -262,7 +368,10 @@ ENCODERS: dict[str, Callable[[Operator, Writer], Encoded]] = {
         2, lambda options: schema.LeakyReluOptionsT(alpha=float(options["alpha"]))
     ),
     "LOGISTIC": _function(2),
+    "MAXIMUM": _extremum,
+    "MAX_POOL_2D": _pool,
     "MEAN": _mean,
+    "MINIMUM": _extremum,
     "MUL": _mul,
     "PAD": _pad,
     "PRELU": _function(1),
@@ -271,10 +380,16 @@ ENCODERS: dict[str, Callable[[Operator, Writer], Encoded]] = {
     "RELU6": _function(2),
     "RELU_N1_TO_1": _function(1),
     "RESHAPE": _reshape,
+    "RESIZE_BILINEAR": _resize,
+    "RESIZE_NEAREST_NEIGHBOR": _resize,
+    "SLICE": _slice,
     "SOFTMAX": _softmax,
+    "SPACE_TO_DEPTH": _depth_space,
+    "STRIDED_SLICE": _strided_slice,
     "SUB": _add,
     "TANH": _function(2),
     "TRANSPOSE": _transpose,
+    "TRANSPOSE_CONV": _transposed_convolution,
 }
 
 
@@ -398,8 +513,8 @@ def _require_fixed_grid(op: Operator) -> None:
 
 
 def _require_shared_grid(op: Operator) -> None:
-    tensors: Sequence[Tensor] = [*op.inputs, *op.outputs]
-    if not all(tensor.same_grid(tensors[0]) for tensor in tensors):
+    tensors: Sequence[Tensor | Constant] = [*op.operands, *op.outputs]
+    if len({(float(tensor.scale), tensor.zero_point) for tensor in tensors}) > 1:
         raise ConversionError(
             f"Layer {op.name!r}: {op.kind} copies integers, so its input and output must share "
             f"scale and zero point; got {[(float(t.scale), t.zero_point) for t in tensors]}."

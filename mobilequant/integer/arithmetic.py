@@ -14,6 +14,8 @@ from mobilequant.integer.elementwise import (
     MUL_RATIOS,
     RESCALE_RATIOS,
     add,
+    maximum,
+    minimum,
     multiply,
     rescale,
     subtract,
@@ -22,6 +24,7 @@ from mobilequant.integer.functions import (
     FIXED_GRIDS,
     FUNCTION_RATIOS,
     FUNCTIONS,
+    LEAKY_RELU_RATIOS,
     function_table,
     lookup,
     prelu,
@@ -37,16 +40,21 @@ from mobilequant.integer.grid import (
     quantize,
     recover,
 )
+from mobilequant.integer.moving import depth_to_space, space_to_depth
+from mobilequant.integer.pooling import average_pool, max_pool
 from mobilequant.integer.products import (
     MATMUL_RATIOS,
     batch_matmul,
     convolution,
     depthwise_convolution,
     fully_connected,
+    kernel_covers_strides,
     multiplier,
     requantize,
+    transposed_convolution,
 )
 from mobilequant.integer.reductions import SOFTMAX_GRID, mean, softmax
+from mobilequant.integer.resizing import resize_bilinear, resize_nearest
 
 __all__ = [
     "ADD_RATIOS",
@@ -55,6 +63,7 @@ __all__ = [
     "FUNCTION_RATIOS",
     "LARGEST",
     "LARGEST_CENTRED",
+    "LEAKY_RELU_RATIOS",
     "MATMUL_RATIOS",
     "MUL_RATIOS",
     "RESCALE_RATIOS",
@@ -63,14 +72,20 @@ __all__ = [
     "Grid",
     "activation_bounds",
     "add",
+    "average_pool",
     "batch_matmul",
     "convolution",
+    "kernel_covers_strides",
+    "depth_to_space",
     "depthwise_convolution",
     "dequantize",
     "fully_connected",
     "function_table",
     "lookup",
+    "max_pool",
+    "maximum",
     "mean",
+    "minimum",
     "multiplier",
     "multiply",
     "prelu",
@@ -79,6 +94,10 @@ __all__ = [
     "recover",
     "requantize",
     "rescale",
+    "resize_bilinear",
+    "resize_nearest",
     "softmax",
+    "space_to_depth",
     "subtract",
+    "transposed_convolution",
 ]

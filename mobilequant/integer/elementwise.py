@@ -41,6 +41,16 @@ def multiply(a, b, grid_a: Grid, grid_b: Grid, output: Grid, activation: str = "
     return activate(ops.round(a * b * factor), output, activation)
 
 
+def maximum(a, b):
+    """MAXIMUM of two tensors that share a grid with the output."""
+    return ops.maximum(a, b)
+
+
+def minimum(a, b):
+    """MINIMUM; as `maximum`."""
+    return ops.minimum(a, b)
+
+
 def rescale(x, grid: Grid, output: Grid):
     """QUANTIZE from one int8 grid to another, in fixed point with 8 bits behind the point."""
     factor = ops.cast(ops.round(256.0 * (grid.scale / output.scale)), "int32")

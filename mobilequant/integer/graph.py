@@ -45,7 +45,8 @@ class Weights:
 
     Attributes:
         values: int8 array in Keras' layout (convolution `(*kernel, in / groups, out)`, depthwise
-            `(*kernel, in, multiplier)`, dense `(in, out)`), within [-127, 127].
+            `(*kernel, in, multiplier)`, dense `(in, out)`, transposed convolution
+            `(*kernel, out, in)`), within [-127, 127].
         scales: float32 array, one element (per tensor) or one an output channel (depthwise: one
             for each of `in * multiplier`, in that order).
         bits: Bits that the integers need, 1 to 8.
@@ -112,7 +113,9 @@ class Operator:
             DEPTHWISE_CONV_2D: the same and multiplier.
             FULLY_CONNECTED: nothing.
             BATCH_MATMUL: adj_x, adj_y (bool, False): last two dimensions come swapped.
-            ADD, SUB, MUL: nothing; both operands broadcast, one may be a constant.
+            TRANSPOSE_CONV: strides (2,), padding; weights `(*kernel, out, in)`, as Keras' layer.
+            AVERAGE_POOL_2D, MAX_POOL_2D: pool_size (2,), strides (2,), padding.
+            ADD, SUB, MUL, MAXIMUM, MINIMUM: nothing; operands broadcast, one may be a constant.
             MEAN: axes (tuple of ints that count the batch dimension as 0), keepdims (bool).
             SOFTMAX: beta (1.0).
             QUANTIZE: nothing; from one int8 grid to another.
@@ -124,6 +127,11 @@ class Operator:
             TRANSPOSE: permutation (tuple of ints that count the batch dimension, 0, which stays
             first).
             CONCATENATION: axis (int that counts the batch dimension as 0).
+            RESIZE_BILINEAR, RESIZE_NEAREST_NEIGHBOR: align_corners, half_pixel_centers (bool,
+            False); the output's shape says the size.
+            SLICE: begin (ints without the batch dimension); the output's shape says the size.
+            STRIDED_SLICE: begin, end, strides (positive ints without the batch dimension).
+            DEPTH_TO_SPACE, SPACE_TO_DEPTH: block (int).
     """
 
     kind: str

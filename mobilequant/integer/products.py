@@ -94,6 +94,39 @@ def depthwise_convolution(
     return requantize(ops.cast(acc, "int32") + bias, scaling, output, activation)
 
 
+def transposed_convolution(
+    x, kernel, largest_weight, bias, scaling, output, activation, *, strides, padding
+):
+    """TRANSPOSE_CONV; arguments as `convolution`, kernel (*kernel, filters, channels).
+
+    For what `kernel_covers_strides` says no to, LiteRT has another arithmetic.
+    """
+
+    def convolve(inputs, weights):
+        return ops.conv_transpose(
+            inputs,
+            ops.swapaxes(weights, -1, -2),
+            strides=tuple(strides),
+            padding=padding,
+            data_format="channels_last",
+        )
+
+    kernel = ops.swapaxes(kernel, -1, -2)
+    acc = _exact_products(convolve, x, kernel, largest_weight, groups=1)
+    return requantize(acc + bias, scaling, output, activation)
+
+
+def kernel_covers_strides(kernel_size, strides, padding: str) -> bool:
+    """Whether XNNPACK takes a TRANSPOSE_CONV: no kernel smaller than its stride under "same".
+
+    Args:
+        kernel_size, strides: Whole numbers, two each.
+        padding: "same" or "valid", in either case of letters.
+    """
+    pairs = zip(kernel_size, strides, strict=True)
+    return padding.lower() != "same" or all(kernel >= stride for kernel, stride in pairs)
+
+
 def fully_connected(x, kernel, largest_weight, bias, scaling, output, activation):
     """FULLY_CONNECTED; x (..., inputs), kernel (inputs, units)."""
     acc = _exact_products(ops.matmul, x, kernel, largest_weight, groups=1)
