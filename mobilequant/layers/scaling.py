@@ -1,6 +1,4 @@
-"""Float layers of newer architectures that stock Keras lacks: layer scale, stochastic depth."""
-
-from __future__ import annotations
+"""Two float layers of newer architectures that Keras does not have."""
 
 import keras
 from keras import ops
@@ -8,65 +6,74 @@ from keras import ops
 
 @keras.saving.register_keras_serializable(package="mobilequant")
 class LayerScale(keras.layers.Layer):
-    """Multiplies every channel by a learned factor (arXiv:2103.17239, section 3).
+    """Multiplies each channel by a learned factor: y = γ · x.
+
+    With a small initial γ a residual block begins close to the identity (Touvron et al. 2021,
+    arXiv:2103.17239; in MobileNetV4, arXiv:2404.10518).
 
     Args:
-        initial: Factor at the start.
+        initial_value: of every γ.
 
     Attributes:
-        gamma: The factors, (channels,).
+        gamma: the factors, of shape (channels,).
+
+    Input and output have the same shape, with the channels last.
     """
 
-    def __init__(self, initial=1e-5, **kwargs):
+    def __init__(self, initial_value: float = 1e-5, **kwargs):
         super().__init__(**kwargs)
-        self.initial = float(initial)
+        self.initial_value = initial_value
 
     def build(self, input_shape):
         self.gamma = self.add_weight(
             name="gamma",
             shape=(input_shape[-1],),
-            initializer=keras.initializers.Constant(self.initial),
+            initializer=keras.initializers.Constant(self.initial_value),
         )
-        self.built = True
 
-    def call(self, x):
-        return x * ops.cast(self.gamma, x.dtype)
+    def call(self, inputs):
+        return inputs * self.gamma
 
     def compute_output_shape(self, input_shape):
         return input_shape
 
     def get_config(self):
-        return {**super().get_config(), "initial": self.initial}
+        return {**super().get_config(), "initial_value": self.initial_value}
 
 
 @keras.saving.register_keras_serializable(package="mobilequant")
 class StochasticDepth(keras.layers.Layer):
-    """Drops a residual branch for whole images in training (arXiv:1603.09382).
+    """Drops a residual branch for whole examples in training; the identity in inference.
 
-    Kept branches are divided by the share kept, so that the mean stays; inference changes nothing.
+    In training the output is 0 with probability `rate` and x / (1 − rate) otherwise, drawn for
+    each example (Huang et al. 2016, arXiv:1603.09382).
 
     Args:
-        rate: Share of images whose branch is dropped, in [0, 1).
-        seed: Of the random numbers.
+        rate: probability of dropping the branch, in [0, 1).
+        seed: whole number for repeatable draws, or `None`.
+
+    Input and output have the same shape, with the batch first.
 
     Raises:
-        ValueError: A rate outside [0, 1).
+        ValueError: `rate` is out of range.
     """
 
-    def __init__(self, rate, seed=None, **kwargs):
+    def __init__(self, rate: float, seed: int | None = None, **kwargs):
         super().__init__(**kwargs)
         if not 0 <= rate < 1:
-            raise ValueError(f"Layer {self.name!r}: rate must be at least 0 and below 1: {rate!r}.")
-        self.rate = float(rate)
+            raise ValueError(f"rate must be at least 0 and below 1, got {rate!r}")
+        self.rate = rate
         self.seed = seed
-        self.generator = keras.random.SeedGenerator(seed)
+        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.built = True
 
-    def call(self, x, training=False):
+    def call(self, inputs, training=False):
         if not training or not self.rate:
-            return x
-        shape = (ops.shape(x)[0], *([1] * (len(x.shape) - 1)))
-        kept = keras.random.uniform(shape, seed=self.generator) >= self.rate
-        return ops.where(kept, x / (1.0 - self.rate), ops.zeros_like(x))
+            return inputs
+        one_draw_an_example = (ops.shape(inputs)[0], *(1,) * (len(inputs.shape) - 1))
+        return keras.random.dropout(
+            inputs, self.rate, noise_shape=one_draw_an_example, seed=self.seed_generator
+        )
 
     def compute_output_shape(self, input_shape):
         return input_shape

@@ -9,6 +9,7 @@ Each family's tables are in a file of its own (`mobilenet_v2.py`); `builder.py` 
 `weights.py` imports the weights that people have.
 """
 
+from mobilequant.layers import LayerScale, StochasticDepth
 from mobilequant.models.attention import mobile_mqa
 from mobilequant.models.bottlenecks import (
     conv_bn,
@@ -18,7 +19,7 @@ from mobilequant.models.bottlenecks import (
     universal_inverted_bottleneck,
 )
 from mobilequant.models.convolution import Conventions, squeeze_excite
-from mobilequant.models.layers import LayerScale, StochasticDepth
+from mobilequant.models.counting import Count, count
 from mobilequant.models.mobilenet_edgetpu import MobileNetEdgeTPU
 from mobilequant.models.mobilenet_multi import (
     MobileNetMultiAVG,
@@ -41,6 +42,7 @@ from mobilequant.models.public import GARDEN
 __all__ = [
     "GARDEN",
     "Conventions",
+    "Count",
     "LayerScale",
     "MobileNetEdgeTPU",
     "MobileNetMultiAVG",
@@ -59,6 +61,7 @@ __all__ = [
     "MobileNetV4HybridMedium",
     "StochasticDepth",
     "conv_bn",
+    "count",
     "depthwise_separable",
     "fused_inverted_bottleneck",
     "inverted_bottleneck",

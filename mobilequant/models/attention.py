@@ -4,6 +4,7 @@ import math
 
 import keras
 
+from mobilequant.layers import LayerScale
 from mobilequant.models.bottlenecks import add_residual
 from mobilequant.models.convolution import (
     TENSORFLOW,
@@ -12,7 +13,6 @@ from mobilequant.models.convolution import (
     depthwise_convolution,
     normalize,
 )
-from mobilequant.models.layers import LayerScale
 
 
 def mobile_mqa(

@@ -10,6 +10,7 @@ All take a tensor of shape (batch, height, width, channels) and return one of sh
 
 import keras
 
+from mobilequant.layers import LayerScale, StochasticDepth
 from mobilequant.models.activations import activate
 from mobilequant.models.convolution import (
     TENSORFLOW,
@@ -19,7 +20,6 @@ from mobilequant.models.convolution import (
     normalize,
     squeeze_excite,
 )
-from mobilequant.models.layers import LayerScale, StochasticDepth
 from mobilequant.models.widths import round_width
 
 

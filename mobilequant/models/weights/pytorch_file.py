@@ -8,8 +8,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from mobilequant.layers import LayerScale
 from mobilequant.models.architecture import Architecture
-from mobilequant.models.layers import LayerScale
 from mobilequant.models.weights import timm, torchvision
 from mobilequant.models.weights.source import Source, describe_misfit
 
