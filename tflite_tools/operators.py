@@ -126,6 +126,8 @@ def encode(op: Operator, writer: Writer) -> Encoded:
             f"Layer {op.name!r}: no rule writes the operator {op.kind}; known are "
             f"{', '.join(sorted(ENCODERS))}."
         ) from None
+    for constant in op.constants.values():
+        _check_constant(op, constant)
     return encoder(op, writer)
 
 
@@ -398,23 +400,22 @@ def _operands(op: Operator, writer: Writer) -> list[int]:
     return [
         writer.activation(operand)
         if isinstance(operand, Tensor)
-        else _constant(op, operand, place, writer)
+        else writer.constant(
+            f"{op.name}/constant{place}",
+            operand.values,
+            np.array([operand.scale], np.float32),
+            zero_point=operand.zero_point,
+        )
         for place, operand in enumerate(op.operands)
     ]
 
 
-def _constant(op: Operator, constant: Constant, place: int, writer: Writer) -> int:
+def _check_constant(op: Operator, constant: Constant) -> None:
     where = f"Layer {op.name!r} ({op.kind})"
     if constant.values.dtype != np.int8:
         raise ConversionError(f"{where}: a constant must be int8, got {constant.values.dtype}.")
     if not (np.isfinite(constant.scale) and constant.scale > 0):
         raise ConversionError(f"{where}: a constant has the scale {constant.scale}.")
-    return writer.constant(
-        f"{op.name}/constant{place}",
-        constant.values,
-        np.array([constant.scale], np.float32),
-        zero_point=constant.zero_point,
-    )
 
 
 def _with_weights(

@@ -16,7 +16,7 @@ from keras import ops
 from mobilequant.integer import elementwise, fixed_point
 from mobilequant.integer.grid import LARGEST, SMALLEST, Grid, saturate
 from mobilequant.integer.reductions import SOFTMAX_GRID
-from mobilequant.integer.rounding import in_double, round_away
+from mobilequant.integer.rounding import in_double, look_up, round_away
 from mobilequant.quantizers.exact import rounded
 
 #: Output grids that kernels force.
@@ -29,7 +29,7 @@ FIXED_GRIDS: Mapping[str, Grid] = {
 #: Scale of the input over scale of the output for which there is a table, [low, high). LiteRT
 #: does not load a HARD_SWISH outside; other functions would leave the 32 bits that they have.
 FUNCTION_RATIOS: Mapping[str, tuple[float, float]] = {
-    "HARD_SWISH": (0.0, 128.0),
+    "HARD_SWISH": (2.0**-9, 128.0),
     "LEAKY_RELU": (0.0, 2.0**14),
     "PRELU": (0.0, 2.0**14),
     "RELU": (0.0, 2.0**14),
@@ -77,7 +77,7 @@ def lookup(x, grid: Grid, table):
         grid: Their grid.
         table: What `function_table` gave for this grid.
     """
-    return ops.take(table, ops.cast(x + (grid.zero_point - SMALLEST), "int32"), axis=0)
+    return look_up(table, x + (grid.zero_point - SMALLEST))
 
 
 def prelu(x, alpha, grid: Grid, alpha_grid: Grid, output: Grid):

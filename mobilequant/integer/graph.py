@@ -83,9 +83,10 @@ class Constant:
             values: A number or an array of them, finite.
         """
         values = np.asarray(values, np.float32)
-        largest = np.float32(np.abs(values).max() / np.float32(127))
-        # Nothing but zeros (or what float32 cannot divide) has any scale.
-        scale = largest if np.float32(1) / largest < np.inf and largest > 0 else np.float32(1)
+        scale = np.float32(np.abs(values).max() / np.float32(127))
+        # Zeros have no scale, nor has what float32 cannot divide by.
+        if scale < np.finfo(np.float32).tiny:
+            scale = np.float32(1)
         return cls(np.clip(np.rint(values / scale), -127, 127).astype(np.int8), scale)
 
     @property

@@ -8,7 +8,7 @@ import numpy as np
 from keras import ops
 
 from mobilequant.integer.grid import LARGEST, LARGEST_CENTRED, SMALLEST, Grid, saturate
-from mobilequant.integer.rounding import in_double, round_away
+from mobilequant.integer.rounding import in_double, look_up, round_away
 from mobilequant.quantizers.exact import rounded
 
 #: The only output grid that SOFTMAX has.
@@ -45,7 +45,7 @@ def softmax(x, grid: Grid, output: Grid = SOFTMAX_GRID, beta: float = 1.0):
     scale = grid.scale * float(np.float32(beta))
     exponentials = in_double(ops.exp, -np.arange(256, dtype="float32") * scale)
     distance = ops.max(x, axis=-1, keepdims=True) - x
-    e = ops.take(exponentials, ops.cast(distance, "int32"), axis=0)
+    e = look_up(exponentials, distance)
     # The device adds one by one in float32: another order would round otherwise.
     total = ops.cumsum(e, axis=-1)[..., -1:]
     return saturate(round_away(e * (1.0 / (total * output.scale))), output)

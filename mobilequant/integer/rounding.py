@@ -1,4 +1,4 @@
-"""Roundings of float32 that LiteRT's kernels have and `keras.ops` does not."""
+"""Roundings and tables as LiteRT's kernels have them and `keras.ops` does not."""
 
 from __future__ import annotations
 
@@ -37,3 +37,14 @@ def in_double(function, x, **options):
     if keras.backend.backend() == "jax":
         return function(x, **options)
     return ops.cast(function(ops.cast(x, "float64"), **options), "float32")
+
+
+def look_up(table, indices):
+    """Entries of a table of 256.
+
+    Args:
+        table: (256,).
+        indices: float32 whole numbers of any shape, 0 to 255.
+    """
+    # NaN is no index, and one in an image must not end an evaluation with an error of `take`.
+    return ops.take(table, ops.clip(ops.cast(indices, "int32"), 0, 255), axis=0)
