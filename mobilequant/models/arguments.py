@@ -77,7 +77,7 @@ def check_top(classes, features, pooling, dropout, classifier_activation) -> Non
         raise ValueError(
             f"pooling={pooling!r} needs include_top=False: the classifier has its own pooling"
         )
-    if features:
+    if features is not False:
         raise ValueError(f"features={features!r} needs include_top=False")
     if not isinstance(dropout, numbers.Real) or not 0 <= dropout < 1:
         raise ValueError(f"dropout must be at least 0 and below 1, got {dropout!r}")
@@ -96,7 +96,7 @@ def check_no_top(features, pooling, dropout) -> None:
         raise ValueError(f'pooling must be None, "avg" or "max", got {pooling!r}')
     if dropout:
         raise ValueError("dropout comes before the classifier and needs include_top=True")
-    if features and pooling is not None:
+    if features is not False and pooling is not None:
         raise ValueError(f"pooling={pooling!r} gives one vector, features={features!r} gives maps")
 
 

@@ -106,7 +106,7 @@ def build(
         x = _classify(architecture, x, classes, dropout, classifier_activation)
     model = keras.Model(image, x, name=name)
     file.load(model)
-    if features:
+    if features is not False:
         return keras.Model(image, network.levels.select(features, model), name=name)
     if pooling is not None:
         return keras.Model(image, _pool(x, pooling), name=name)

@@ -65,7 +65,7 @@ class Levels:
         if features is True:
             names = [f"stride{2**i}" for i in range(1, 6) if f"stride{2**i}" in known]
         else:
-            names = [features] if isinstance(features, str) else list(features)
+            names = [features] if isinstance(features, str) else list(features or ())
         if not names or not all(name in known for name in names):
             raise ValueError(
                 f"features={features!r} must be True or some of {', '.join(map(repr, known))}"

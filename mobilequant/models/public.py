@@ -98,8 +98,9 @@ def _common(
             after it. The default ends at 1/32 of the image; `(1, 1)` ends at 1/8, which leaves a
             32×32 image 4×4 features, not one. The weights have the same shapes either way.
         output_stride: 8, 16 or 32: the last features are at least this share of the image. Where
-            strides would make them smaller, kernels are dilated instead (arXiv:1606.00915). The
-            weights have the same shapes either way.
+            strides would make them smaller, the kernels after them are dilated instead
+            (arXiv:1606.00915); with torchvision's weights the kernel that loses its strides is,
+            too, as it is there. The weights have the same shapes either way.
         stochastic_depth: probability of dropping the last residual block in training; earlier
             ones are dropped less, in proportion to their number (arXiv:1603.09382).
         padding: of convolutions with strides: `"same"` (TensorFlow) or `"symmetric"` (PyTorch).

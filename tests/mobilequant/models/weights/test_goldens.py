@@ -1,0 +1,109 @@
+"""Networks that others saved, with the outputs that they must give.
+
+The bound is 1e-3 of the reference's standard deviation; measured are about 1e-5.
+"""
+
+import keras
+import numpy as np
+import pytest
+
+from mobilequant.models import GARDEN
+
+load_file = pytest.importorskip("safetensors.numpy").load_file
+
+BOUND = 1e-3
+#: Files of timm: builder, width, padding and epsilon that importing must set.
+TIMM = {
+    "mobilenetv2_035": ("MobileNetV2", 0.35, "symmetric", 1e-5),
+    "tf_mobilenetv3_small_075": ("MobileNetV3Small", 0.75, "same", 1e-3),
+    "mobilenetv4_conv_small_035": ("MobileNetV4ConvSmall", 0.35, "symmetric", 1e-5),
+    "mobilenetv4_hybrid_medium_075": ("MobileNetV4HybridMedium", 0.75, "symmetric", 1e-5),
+}
+
+
+@pytest.fixture(scope="module")
+def golden(shared):
+    def load(name):
+        folder = shared / "reference/goldens"
+        facts = load_file(folder / f"{name}.io.safetensors")
+        facts = {k: v.transpose(0, 2, 3, 1) if v.ndim == 4 else v for k, v in facts.items()}
+        return folder / f"{name}.safetensors", facts
+
+    return load
+
+
+def _difference(actual, expected) -> float:
+    """The largest difference, in standard deviations of the reference."""
+    assert actual.shape == expected.shape
+    return float(np.abs(np.array(actual) - expected).max() / expected.std())
+
+
+@pytest.mark.parametrize("name", TIMM)
+def test_timm(golden, name):
+    path, expected = golden(name)
+    builder, alpha, padding, epsilon = TIMM[name]
+    shape = expected["input"].shape[1:]
+    model = GARDEN[builder](shape, alpha=alpha, weights=path, classifier_activation=None)
+    assert _difference(model(expected["input"]), expected["logits"]) < BOUND
+    backbone = GARDEN[builder](shape, alpha=alpha, weights=path, include_top=False)
+    assert _difference(backbone(expected["input"]), expected["features"]) < BOUND
+
+    norms = [x for x in model.layers if isinstance(x, keras.layers.BatchNormalization)]
+    assert {norm.epsilon for norm in norms} == {epsilon}
+    pads = [x for x in model.layers if isinstance(x, keras.layers.ZeroPadding2D)]
+    assert bool(pads) == (padding == "symmetric")
+
+
+def test_given_padding_and_epsilon_win(golden):
+    path, expected = golden("tf_mobilenetv3_small_075")
+    shape = expected["input"].shape[1:]
+    build = GARDEN["MobileNetV3Small"]
+    other = build(shape, alpha=0.75, weights=path, include_top=False, padding="symmetric")
+    assert _difference(other(expected["input"]), expected["features"]) > BOUND
+    assert other.get_layer("conv_bn").epsilon == 1e-3
+
+
+def test_torchvision_segmentation(golden):
+    """LR-ASPP, with its head built here of plain layers."""
+    path, expected = golden("lraspp_mobilenet_v3_large")
+    backbone = GARDEN["MobileNetV3Large"](
+        expected["input"].shape[1:],
+        weights=path,
+        include_top=False,
+        output_stride=16,
+        features=("stride8_first", "final"),
+    )
+    features = backbone(expected["input"])
+    low, high = features["stride8_first"], features["final"]
+    raw = {k: v.astype("float32") for k, v in load_file(path).items() if "classifier" in k}
+
+    def conv(x, name):
+        kernel = raw[f"classifier.{name}.weight"][:, :, 0, 0].T
+        return np.array(x) @ kernel + raw.get(f"classifier.{name}.bias", 0)
+
+    x = conv(high, "cbr.0")
+    scale = raw["classifier.cbr.1.weight"] / np.sqrt(raw["classifier.cbr.1.running_var"] + 1e-5)
+    x = (x - raw["classifier.cbr.1.running_mean"]) * scale + raw["classifier.cbr.1.bias"]
+    gate = conv(np.mean(high, (1, 2), keepdims=True), "scale.1")
+    x = np.maximum(x, 0) / (1 + np.exp(-gate))
+    x = keras.ops.image.resize(x, low.shape[1:3], interpolation="bilinear")
+    head = conv(low, "low_classifier") + conv(x, "high_classifier")
+    assert _difference(head, expected["head"]) < BOUND
+    out = keras.ops.image.resize(head, expected["out"].shape[1:3], interpolation="bilinear")
+    assert _difference(out, expected["out"]) < BOUND
+
+
+def test_torchvision_detection(golden):
+    """SSDLite's backbone; its head and extra layers are no part of the backbone."""
+    path, expected = golden("ssdlite320_mobilenet_v3_large")
+    backbone = GARDEN["MobileNetV3Large"](
+        expected["input"].shape[1:],
+        weights=path,
+        include_top=False,
+        reduced_tail=True,
+        features=("stride16_expansion", "final"),
+    )
+    features = backbone(expected["input"])
+    for level, name in enumerate(features):
+        means = np.mean(features[name], (1, 2))
+        assert _difference(means, expected[f"feature_{level}_mean_hw"]) < BOUND
