@@ -77,8 +77,10 @@ class ActivationQuantizer(keras.layers.Layer):
         range: Moving range, (2,) or, with one scale a channel, (2, channels).
         dequantization: Moving slope and offset of y = slope·q + offset, shaped as `range`; not on
             a device's grid.
-        unit, step, offset: With `range="learned"` only. `unit` is the step size that `calibrate`
-            found; trainable, in these units, are step size (from 1) and lower end.
+        unit, base, step, offset: With `range="learned"` only. `unit` and `base` are the step size
+            and, in such steps, the lower end that `calibrate` or the first batch of training
+            found; trainable, in these units, are the step size (from 1) and how far the lower
+            end has moved (from 0).
         observed: Batches that the moving averages have seen; 0: not calibrated.
         symmetric: Whether the zero point is 0, as a layer behind demands; see `make_symmetric`.
         phase: FLOAT, QUANTIZED or FROZEN.
@@ -109,13 +111,11 @@ class ActivationQuantizer(keras.layers.Layer):
             if not self.scheme.on_device_grid:
                 self.dequantization = self._state("dequantization", (2, *shape))
             if self.scheme.range == "learned":
+                affine = self.scheme.grid == "affine"
                 self.unit = self._state("unit", shape)
-                self.step = self._state("step", shape, trainable=True)
-                self.offset = (
-                    self._state("offset", shape, trainable=True)
-                    if self.scheme.grid == "affine"
-                    else None
-                )
+                self.base = self._state("base", shape) if affine else None
+                self.step = self._state("step", shape, trainable=True, initializer="ones")
+                self.offset = self._state("offset", shape, trainable=True) if affine else None
             self.observed = self._state("observed", (), aggregation="only_first_replica")
         self.phase = self.add_weight(
             name="phase",
@@ -216,13 +216,10 @@ class ActivationQuantizer(keras.layers.Layer):
         self.range.assign(flat)
         low, high = ops.unstack(flat, 2)
         if self.scheme.range == "learned":
-            affine = self.scheme.grid == "affine"
-            span = (high - low) if affine else high
-            unit = ops.maximum(span / step_count(self.scheme), 1e-8)
-            self.unit.assign(unit)
-            self.step.assign(ops.ones_like(unit))
-            if affine:
-                self.offset.assign(low / unit)
+            self._start_learning(low, high)
+            self.step.assign(ops.ones_like(low))
+            if self.offset is not None:
+                self.offset.assign(ops.zeros_like(low))
         if not self.scheme.on_device_grid:
             _, *g = transform(x, self.scheme, self._axes(x), *self._shaped((low, high), x))
             former = read(self.dequantization)
@@ -255,6 +252,7 @@ class ActivationQuantizer(keras.layers.Layer):
         if scheme.range == "moving":
             used = [ops.where(known, m, b) for m, b in zip(moving, batch, strict=True)]
         elif scheme.range == "learned":
+            self._start_learning(*ops.unstack(self._flat(batch), 2), unless=known)
             learned = self._shaped(self._learned_range(x), x)
             used = [ops.where(known, m, b) for m, b in zip(learned, batch, strict=True)]
         elif scheme.estimator != "denoise" or not scheme.range_gradient:
@@ -329,7 +327,7 @@ class ActivationQuantizer(keras.layers.Layer):
         span = rounded(span * float(steps))
         if self.offset is None:
             return -span, span
-        low = rounded(unit * scale_gradient(read(self.offset), share))
+        low = rounded(unit * (read(self.base) + scale_gradient(read(self.offset), share)))
         return self._demanded(low, low + span)
 
     def _follow(self, pairs, phase):
@@ -340,22 +338,26 @@ class ActivationQuantizer(keras.layers.Layer):
         for variable, batch in pairs:
             moving = read(variable)
             variable.assign(moving + (self._flat(batch) - moving) * rate)
-        more = ops.where(frozen, 0.0, 1.0)
-        if self.scheme.range == "learned":
-            # Where learning starts is for `calibrate` to say.
-            more = ops.where(seen > 0.0, more, 0.0)
-        self.observed.assign(seen + more)
+        self.observed.assign(seen + ops.where(frozen, 0.0, 1.0))
+
+    def _start_learning(self, low, high, unless=False):
+        """Sets where a learned range starts, unless it has started."""
+        span = high if self.base is None else high - low
+        unit = ops.maximum(span / step_count(self.scheme), 1e-8)
+        self.unit.assign(ops.where(unless, read(self.unit), unit))
+        if self.base is not None:
+            self.base.assign(ops.where(unless, read(self.base), low / unit))
 
     def _flat(self, ends):
         """A pair of numbers of the groups as the variables hold it, without gradient."""
         shape = self.range.shape[1:]
         return ops.stop_gradient(ops.stack([ops.reshape(end, shape) for end in ends]))
 
-    def _state(self, name, shape, trainable=False, aggregation="mean"):
+    def _state(self, name, shape, trainable=False, aggregation="mean", initializer="zeros"):
         return self.add_weight(
             name=name,
             shape=shape,
-            initializer="zeros",
+            initializer=initializer,
             trainable=trainable,
             autocast=False,
             dtype="float32",

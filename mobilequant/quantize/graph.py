@@ -72,6 +72,7 @@ class ModelGraph:
         for call in self.calls:
             for tensor in call.inputs:
                 self._consumers.setdefault(id(tensor), []).append(call)
+        self._producers = {id(tensor): call for call in self.calls for tensor in call.outputs}
         self._output_ids = {id(tensor) for tensor in self.outputs}
         self._calls_of = {}
         for call in self.calls:
@@ -93,6 +94,14 @@ class ModelGraph:
         if len(consumers) != 1 or len(consumers[0].inputs) != 1:
             return None
         return consumers[0]
+
+    def producer(self, tensor) -> Call | None:
+        """The call that makes a tensor; None for the model's inputs."""
+        return self._producers.get(id(tensor))
+
+    def consumers(self, call: Call) -> list[Call]:
+        """The calls that take an output of `call`."""
+        return [user for tensor in call.outputs for user in self._consumers.get(id(tensor), [])]
 
     def is_shared(self, call: Call) -> bool:
         """Whether the layer of `call` is called more than once."""

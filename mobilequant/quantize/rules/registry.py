@@ -8,11 +8,9 @@ import keras
 
 from mobilequant.quantize.graph import Call, ModelGraph
 from mobilequant.quantize.recipe import Recipe
+from mobilequant.quantize.rules.roles import WEIGHTED, roles_of
 from mobilequant.quantizers import Scheme
 from mobilequant.targets import Target
-
-#: Layers with a kernel, in whose order the first and the last stand out.
-WEIGHTED = (keras.layers.Dense, keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
 
 
 class Unsupported(Exception):
@@ -45,18 +43,7 @@ class Context:
 
     def recipe_of(self, call: Call) -> Recipe:
         """The recipe of a call with weights: its name and its roles may have one of their own."""
-        weighted = self.weighted
-        roles = [
-            role
-            for role, holds in (
-                ("first", call.layer in weighted[:1]),
-                ("last", call.layer in weighted[-1:]),
-                ("depthwise", isinstance(call.layer, keras.layers.DepthwiseConv2D)),
-                ("dense", isinstance(call.layer, keras.layers.Dense)),
-            )
-            if holds
-        ]
-        return self.recipe.of(call.layer.name, roles)
+        return self.recipe.of(call.layer.name, roles_of(call, self.graph, self.weighted))
 
     def input_scheme(self, call: Call) -> Scheme | None:
         """How what a call with weights takes is quantized, where that is not how it comes."""

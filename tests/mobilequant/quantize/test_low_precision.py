@@ -163,8 +163,8 @@ def test_learned_ranges_start_at_calibration_learn_and_freeze():
     assert {"step", "offset"} <= {v.name for v in quantizer.trainable_variables}
     low, high = quantizer.range.numpy()
     np.testing.assert_allclose(quantizer.unit, (high - low) / 15, rtol=1e-5)
-    np.testing.assert_allclose(quantizer.offset * quantizer.unit, low, rtol=1e-5, atol=1e-7)
-    assert float(quantizer.step) == 1
+    np.testing.assert_allclose(quantizer.base * quantizer.unit, low, rtol=1e-5, atol=1e-7)
+    assert float(quantizer.step) == 1 and float(quantizer.offset) == 0
     assert (layer.weight_quantizer.step.numpy() > 0).all()
 
     def steps():

@@ -1,5 +1,6 @@
 """Recipes by name and as objects: what they stand for, which layer gets which."""
 
+import keras
 import pytest
 
 import mobilequant as mq
@@ -8,6 +9,7 @@ from mobilequant.quantizers import ESTIMATORS, Scheme
 
 DEVICE = Scheme(bits=8, grid="affine", granularity="tensor")
 FIRST_AND_LAST = ["first", "last"]
+AND_SHORTCUTS = ["first", "last", "shortcut"]
 
 
 @pytest.mark.parametrize(
@@ -18,13 +20,13 @@ FIRST_AND_LAST = ["first", "last"]
         ("w2a8", 2, 8, None, FIRST_AND_LAST),
         ("w1a8", 1, 8, None, FIRST_AND_LAST),
         ("ternary-a8", "ternary", 8, None, FIRST_AND_LAST),
-        ("ternary-a2", "ternary", 2, None, FIRST_AND_LAST),
+        ("ternary-a2", "ternary", 2, None, AND_SHORTCUTS),
         ("w4a4", 4, 4, None, FIRST_AND_LAST),
-        ("w2a2", 2, 2, None, FIRST_AND_LAST),
-        ("w1a1", 1, 1, None, FIRST_AND_LAST),
-        ("w1a4", 1, 4, None, FIRST_AND_LAST),
+        ("w2a2", 2, 2, None, AND_SHORTCUTS),
+        ("w1a1", 1, 1, None, AND_SHORTCUTS),
+        ("w1a4", 1, 4, None, AND_SHORTCUTS),
         ("w8a8-2:4", 8, 8, "2:4", []),
-        ("w1a4-2:4", 1, 4, "2:4", FIRST_AND_LAST),
+        ("w1a4-2:4", 1, 4, "2:4", AND_SHORTCUTS),
         ("ternary-a8-1:4", "ternary", 8, "1:4", FIRST_AND_LAST),
         ("w8a8-50%", 8, 8, 0.5, []),
         ("w4a8-75%", 4, 8, 0.75, FIRST_AND_LAST),
@@ -122,7 +124,7 @@ def test_names_are_made():
 
 def test_repr():
     assert repr(get("w8a8")).startswith("Recipe('w8a8': weights=Scheme(bits=8), activations=")
-    assert "overrides={'first': 'w8a8', 'last': 'w8a8'}" in repr(get("w2a2"))
+    assert "overrides={'first': 'w8a8', 'last': 'w8a8'}" in repr(get("w4a4"))
     assert "Scheme(bits=4" in repr(get("w4a8"))
 
 
@@ -140,7 +142,13 @@ def test_with_estimator(name, estimator):
     for part in parts:
         for scheme in (part.weights, part.activations):
             assert scheme.estimator == estimator or not scheme.quantized
-            assert (scheme.range == "learned") == (estimator == "lsq" and scheme.quantized)
+            if estimator == "lsq" and scheme.quantized:
+                assert scheme.range == "learned"
+        # Other estimators learn no range but that of activations below 8 bits.
+        if estimator != "lsq":
+            assert part.weights.range != "learned"
+            few = part.activations.bits < 8
+            assert (part.activations.range == "learned") == few
     for before, after in (
         (recipe.weights, changed.weights),
         (recipe.activations, changed.activations),
@@ -174,3 +182,26 @@ def test_estimators_that_do_not_go():
 
 def test_public_name():
     assert mq.Recipe.named("w2a2") == get("w2a2")
+
+
+def test_shortcuts_are_1x1_convolutions_past_a_residual_branch():
+    def bits_of(model):
+        qmodel = mq.quantize(model, Recipe(overrides={"shortcut": "w3a8"}))
+        return {
+            layer.name: layer.weight_scheme.bits
+            for layer in qmodel.layers
+            if isinstance(layer, mq.layers.FoldedLayer)
+        }
+
+    layers = keras.layers
+    image = keras.Input((8, 8, 4))
+    y = layers.Conv2D(6, 3, 2, padding="same", name="branch")(image)
+    y = layers.BatchNormalization()(y)
+    x = layers.BatchNormalization()(layers.Conv2D(6, 1, 2, name="past")(image))
+    x = layers.Add()([x, y])
+    # An inverted bottleneck: its projection is 1×1 and goes into an addition, but not past it.
+    y = layers.Conv2D(12, 1, name="expand", activation="relu")(x)
+    y = layers.DepthwiseConv2D(3, padding="same", name="depthwise")(y)
+    y = layers.Conv2D(6, 1, name="project")(y)
+    found = bits_of(keras.Model(image, layers.Add()([x, y])))
+    assert found == {"branch": 8, "past": 3, "expand": 8, "depthwise": 8, "project": 8}
