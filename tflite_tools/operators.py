@@ -34,15 +34,18 @@ MINIMUM_RUNTIME = {
     ("FULLY_CONNECTED", 5): "2.0.0",
     ("GELU", 2): "2.9.0",
     ("HARD_SWISH", 1): "1.15.0",
-    ("LEAKY_RELU", 2): "2.3.0",
+    ("LEAKY_RELU", 1): "1.13.1",
     ("LOGISTIC", 2): "1.14.0",
     ("MAXIMUM", 2): "1.14.0",
+    ("MAXIMUM", 3): "2.3.0",
     ("MAX_POOL_2D", 2): "1.14.0",
     ("MEAN", 2): "1.14.0",
     ("MINIMUM", 2): "1.14.0",
+    ("MINIMUM", 3): "2.3.0",
     ("MUL", 2): "1.14.0",
     ("MUL", 3): "1.15.0",
     ("PAD", 2): "1.14.0",
+    ("PAD", 4): "2.6.0",
     ("PRELU", 1): "1.8.0",
     ("QUANTIZE", 1): "1.14.0",
     ("RELU", 2): "2.1.0",
@@ -58,7 +61,9 @@ MINIMUM_RUNTIME = {
     ("SOFTMAX", 2): "1.14.0",
     ("SPACE_TO_DEPTH", 2): "1.14.0",
     ("STRIDED_SLICE", 2): "1.14.0",
+    ("STRIDED_SLICE", 4): "2.2.0",
     ("SUB", 2): "1.14.0",
+    ("SUB", 3): "2.3.0",
     ("TANH", 2): "1.14.0",
     ("TRANSPOSE", 2): "1.14.0",
     ("TRANSPOSE", 4): "2.3.0",
@@ -222,7 +227,7 @@ def _slice(op: Operator, writer: Writer) -> Encoded:
         writer.constant(f"{op.name}/begin", begin),
         writer.constant(f"{op.name}/size", size),
     ]
-    return Encoded(5 if len(begin) > 4 else 2, inputs, schema.SliceOptionsT())
+    return Encoded(5 if _rank(op) > 4 else 2, inputs, schema.SliceOptionsT())
 
 
 def _strided_slice(op: Operator, writer: Writer) -> Encoded:
@@ -232,7 +237,7 @@ def _strided_slice(op: Operator, writer: Writer) -> Encoded:
     for name, batch in (("begin", 0), ("end", writer.batch_size), ("strides", 1)):
         numbers = np.array([batch, *op.options[name]], np.int32)
         inputs.append(writer.constant(f"{op.name}/{name}", numbers))
-    return Encoded(2, inputs, schema.StridedSliceOptionsT())
+    return Encoded(4 if _rank(op) > 4 else 2, inputs, schema.StridedSliceOptionsT())
 
 
 def _depth_space(op: Operator, writer: Writer) -> Encoded:
@@ -268,14 +273,17 @@ def _batch_matmul(op: Operator, writer: Writer) -> Encoded:
 def _add(op: Operator, writer: Writer) -> Encoded:
     for operand in op.operands:
         _require_ratio(op, _ratio(operand, op.outputs[0]), arithmetic.ADD_RATIOS)
-    options = {"ADD": schema.AddOptionsT, "SUB": schema.SubOptionsT}[op.kind]
-    return Encoded(2, _operands(op, writer), options(fusedActivationFunction=_activation(op)))
+    make = {"ADD": schema.AddOptionsT, "SUB": schema.SubOptionsT}[op.kind]
+    version = 3 if op.kind == "SUB" and _broadcasts_many_dimensions(op) else 2
+    options = make(fusedActivationFunction=_activation(op))
+    return Encoded(version, _operands(op, writer), options)
 
 
 def _extremum(op: Operator, writer: Writer) -> Encoded:
     _refuse_activation(op)
     _require_shared_grid(op)
-    return Encoded(2, _operands(op, writer), schema.MaximumMinimumOptionsT())
+    version = 3 if _broadcasts_many_dimensions(op) else 2
+    return Encoded(version, _operands(op, writer), schema.MaximumMinimumOptionsT())
 
 
 def _mul(op: Operator, writer: Writer) -> Encoded:
@@ -310,7 +318,7 @@ def _transpose(op: Operator, writer: Writer) -> Encoded:
     permutation = np.array(op.options["permutation"], np.int32)
     constant = writer.constant(f"{op.name}/permutation", permutation)
     inputs = [*_operands(op, writer), constant]
-    return Encoded(4 if len(permutation) > 4 else 2, inputs, schema.TransposeOptionsT())
+    return Encoded(4 if _rank(op) > 4 else 2, inputs, schema.TransposeOptionsT())
 
 
 def _concatenation(op: Operator, writer: Writer) -> Encoded:
@@ -339,7 +347,9 @@ def _pad(op: Operator, writer: Writer) -> Encoded:
     _require_shared_grid(op)
     paddings = np.array([(0, 0), *op.options["paddings"]], np.int32)
     constant = writer.constant(f"{op.name}/paddings", paddings)
-    return Encoded(2, [*_operands(op, writer), constant], schema.PadOptionsT())
+    return Encoded(
+        4 if _rank(op) > 4 else 2, [*_operands(op, writer), constant], schema.PadOptionsT()
+    )
 
 
 def _reshape(op: Operator, writer: Writer) -> Encoded:
@@ -367,7 +377,7 @@ ENCODERS: dict[str, Callable[[Operator, Writer], Encoded]] = {
     ),
     "HARD_SWISH": _function(1, lambda options: schema.HardSwishOptionsT()),
     "LEAKY_RELU": _function(
-        2, lambda options: schema.LeakyReluOptionsT(alpha=float(options["alpha"]))
+        1, lambda options: schema.LeakyReluOptionsT(alpha=float(options["alpha"]))
     ),
     "LOGISTIC": _function(2),
     "MAXIMUM": _extremum,
@@ -462,6 +472,17 @@ def _check_weights(op: Operator, filters: np.ndarray, channels: int) -> None:
             f"{where}: the bias must be int32 of shape ({channels},), got {weights.bias.dtype} "
             f"of shape {weights.bias.shape}."
         )
+
+
+def _rank(op: Operator) -> int:
+    """Dimensions of the output, the batch among them."""
+    return len(op.outputs[0].shape) + 1
+
+
+def _broadcasts_many_dimensions(op: Operator) -> bool:
+    """Whether operands of more than four dimensions differ in shape, which came later."""
+    alike = not op.constants and len({tensor.shape for tensor in op.inputs}) == 1
+    return _rank(op) > 4 and not alike
 
 
 def _padding(op: Operator) -> int:

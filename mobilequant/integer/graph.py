@@ -112,7 +112,7 @@ class Operator:
         options: What else defines the operator, by kind:
             CONV_2D: strides (2,), dilation (2,), padding "SAME" | "VALID".
             DEPTHWISE_CONV_2D: the same and multiplier.
-            FULLY_CONNECTED: nothing.
+            FULLY_CONNECTED: nothing; it acts on the last dimension, whatever the rank.
             BATCH_MATMUL: adj_x, adj_y (bool, False): last two dimensions come swapped.
             TRANSPOSE_CONV: strides (2,), padding; weights `(*kernel, out, in)`, as Keras' layer.
             AVERAGE_POOL_2D, MAX_POOL_2D: pool_size (2,), strides (2,), padding.

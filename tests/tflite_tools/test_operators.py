@@ -49,6 +49,11 @@ def resize(kind, **options):
     return Operator(kind, "layer", [tensor("x")], [y], options=options)
 
 
+def of_rank_5(kind, **fields):
+    shape = (2, *SHAPE)
+    return Operator(kind, "layer", [tensor("x", shape)], [tensor("y", shape)], **fields)
+
+
 def grouped(groups):
     weights = Weights(np.ones((1, 1, 8 // groups, 4), np.int8), np.ones(4, np.float32), 8, None)
     options = {"strides": (1, 1), "dilation": (1, 1), "padding": "SAME"}
@@ -73,6 +78,10 @@ def grouped(groups):
         (grouped(1), 3),
         (grouped(2), 6),
         (unary("QUANTIZE", output=0.4), 1),
+        (of_rank_5("SUB", constants={1: Constant.of(0.5)}), 3),
+        (of_rank_5("PAD", options={"paddings": [(0, 0)] * 4}), 4),
+        (of_rank_5("SLICE", options={"begin": [0] * 4}), 5),
+        (of_rank_5("TRANSPOSE", options={"permutation": (0, 1, 2, 3, 4)}), 4),
     ],
 )
 def test_oldest_version(op, version):
