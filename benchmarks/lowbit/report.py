@@ -165,17 +165,21 @@ def mobilenet(table) -> str:
 
 
 def ablations(table) -> str:
-    """Changes to the default, one at a time."""
+    """Changes to ranges of fixed width with only the ends at 8 bits, one at a time."""
     of = {key[1:]: values[0] for key, values in table.items() if key[0] == "ablation"}
     if not of:
         return ""
     precisions = sorted({precision for precision, _ in of})
-    defaults = [table.get(("comparison", p, default_of(p)), [None])[0] for p in precisions]
-    rows = [("change to the default, one seed, test accuracy in %", *precisions)]
-    rows.append(("none", *[_cell(value) for value in defaults]))
-    for name in dict.fromkeys(name for _, name in of):
+    heads = {"w4a4": "w4a4, MobileNet"}
+    rows = [
+        ("change, one seed, test accuracy in %", *[heads.get(p, p) for p in precisions]),
+    ]
+    for name in sorted({name for _, name in of}, key=lambda name: (name != "none", name)):
         rows.append((name, *[_cell(of.get((precision, name))) for precision in precisions]))
-    return "What decides besides the estimator:\n\n" + markdown(rows)
+    return (
+        "What decides besides the estimator, as changes to ranges of fixed width (`std`), "
+        "unclipped, with first and last layer at 8 bits:\n\n" + markdown(rows)
+    )
 
 
 def rates(table) -> str:

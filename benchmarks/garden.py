@@ -1,0 +1,235 @@
+"""Every model of the garden: size, conversion, agreement with Keras, latency beside float.
+
+    python benchmarks/garden.py                          # all, each in a process of its own
+    python benchmarks/garden.py MobileNetV3Small         # some
+    python benchmarks/garden.py --list                   # what it would measure, and for how long
+
+Each model is trained for a few steps on small sample images (real weights would need a download;
+raw initial ones give outputs that are all but constant), calibrated at its own input size,
+converted for a phone, compared with Keras tensor by tensor, and timed in turn with the float file
+that TensorFlow's converter makes of the same model, on one thread. Results are written as soon as
+a model is done: results/garden.json; `mobilequant models` prints the table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / "benchmarks"), str(ROOT)]
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+#: Rows of the table: name, builder, options.
+MODELS = {
+    "MobileNetV1": ("MobileNetV1", {}),
+    "MobileNetV2": ("MobileNetV2", {}),
+    "MobileNetV3Small": ("MobileNetV3Small", {}),
+    "MobileNetV3Small minimalistic": ("MobileNetV3Small", {"minimalistic": True}),
+    "MobileNetV3Large": ("MobileNetV3Large", {}),
+    "MobileNetV3Large minimalistic": ("MobileNetV3Large", {"minimalistic": True}),
+    "MobileNetEdgeTPU": ("MobileNetEdgeTPU", {}),
+    "MobileNetMultiAVG": ("MobileNetMultiAVG", {}),
+    "MobileNetMultiMAX": ("MobileNetMultiMAX", {}),
+    "MobileNetMultiAVGSeg": ("MobileNetMultiAVGSeg", {}),
+    "MobileNetMultiMAXSeg": ("MobileNetMultiMAXSeg", {}),
+    "MobileNetV4ConvSmall": ("MobileNetV4ConvSmall", {}),
+    "MobileNetV4ConvMedium": ("MobileNetV4ConvMedium", {}),
+    "MobileNetV4ConvMediumSeg": ("MobileNetV4ConvMediumSeg", {}),
+    "MobileNetV4ConvLarge": ("MobileNetV4ConvLarge", {}),
+    "MobileNetV4HybridMedium": ("MobileNetV4HybridMedium", {}),
+    "MobileNetV4HybridLarge": ("MobileNetV4HybridLarge", {}),
+}
+
+#: Training: size of the images, how many at a time.
+TRAINING_SIZE, BATCH = 96, 16
+
+#: Images at the model's own size for calibration, and others for the comparison with Keras.
+CALIBRATION, COMPARED = 16, 16
+
+MINUTES = 2
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("names", nargs="*", help="models; all by default")
+    parser.add_argument("--steps", type=int, default=30, help="training steps of each model")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--runs", type=int, default=60, help="timed runs of each file")
+    parser.add_argument("--list", action="store_true")
+    parser.add_argument("--output", type=pathlib.Path, help="instead of results/garden.json")
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.one:
+        print(json.dumps(measure(arguments.one, arguments)), flush=True)
+        return 0
+    unknown = sorted(set(arguments.names) - set(MODELS))
+    if unknown:
+        parser.error(f"unknown models {unknown}; they are {', '.join(MODELS)}")
+    names = arguments.names or list(MODELS)
+    print(f"{len(names)} models, about {MINUTES * len(names)} minutes.", flush=True)
+    if arguments.list:
+        print("\n".join(names))
+        return 0
+    return direct(names, arguments)
+
+
+def direct(names, arguments):
+    """Measures each model in a process of its own and writes what is there so far."""
+    import common
+
+    output = arguments.output or common.RESULTS / "garden.json"
+    settings = {key: getattr(arguments, key) for key in ("steps", "seed", "runs")}
+    settings |= {"training_size": TRAINING_SIZE, "compared": COMPARED}
+    found = {}
+    if output.exists():
+        former = json.loads(output.read_text(encoding="utf-8"))
+        found = former["results"] if former["settings"] == settings else {}
+    failed = []
+    for name in names:
+        started = time.perf_counter()
+        script = [sys.executable, str(pathlib.Path(__file__).resolve()), "--one", name]
+        options = [f"--{key}={getattr(arguments, key)}" for key in ("steps", "seed", "runs")]
+        process = subprocess.run([*script, *options], stdout=subprocess.PIPE, text=True)
+        lines = [line for line in process.stdout.splitlines() if line.startswith("{")]
+        if process.returncode or not lines:
+            failed.append(name)
+            print(f"{name}: failed", flush=True)
+            continue
+        found[name] = json.loads(lines[-1])
+        order = {key: found[key] for key in MODELS if key in found}
+        common.write_document(output, "garden", order, settings)
+        print(f"{name}: {time.perf_counter() - started:.0f} s  {found[name]}", flush=True)
+    return 1 if failed else 0
+
+
+def measure(name, arguments) -> dict:
+    """All figures of one model."""
+    import common
+    import keras
+
+    import mobilequant as mq
+    import tflite_tools
+
+    keras.utils.set_random_seed(arguments.seed)
+    builder, options = MODELS[name]
+    build = getattr(mq.models, builder)
+    images, labels = sample(TRAINING_SIZE, 500)
+    small = build((TRAINING_SIZE, TRAINING_SIZE, 3), **options, batch_norm_momentum=0.8)
+    train(small, images, labels, arguments.steps)
+
+    model = build(**options)
+    model.set_weights(small.get_weights())
+    size = model.input_shape[1]
+    images, _ = sample(size, CALIBRATION + COMPARED)
+    started = time.perf_counter()
+    qmodel = mq.quantize(model)
+    quantized_s = time.perf_counter() - started
+    mq.calibrate(qmodel, images[:CALIBRATION], batch_size=8, verbose=0)
+    common.WORK.mkdir(parents=True, exist_ok=True)
+    stem = name.replace(" ", "_")
+    path, float_path = common.WORK / f"{stem}.tflite", common.WORK / f"{stem}_float.tflite"
+    started = time.perf_counter()
+    report = tflite_tools.convert(qmodel, path)
+    converted_s = time.perf_counter() - started
+    result = tflite_tools.verify(
+        qmodel, path, images[CALIBRATION:], batch_size=4, layers=True
+    )
+    float_path.write_bytes(float_file(model))
+    latency = tflite_tools.benchmark(path, float_path, runs=arguments.runs)
+    integer, floating = latency.files
+    counts = mq.models.count(model)
+    logits = result.logits or result.outputs[0]
+    return {
+        "input_size": size,
+        "parameters": counts.parameters,
+        "multiply_adds": counts.multiply_adds,
+        "int8_bytes": report.size,
+        "operators": dict(sorted(report.operators.items())),
+        "edgetpu_share": edgetpu_share(path),
+        "quantize_s": round(quantized_s, 1),
+        "convert_s": round(converted_s, 1),
+        "tensors_compared": len(result.layers),
+        "tensors_equal": sum(layer.max_steps == 0 for layer in result.layers),
+        "logits_equal": logits.equal,
+        "logits_span": logits.span,
+        "int8_ms": integer.median,
+        "float_ms": floating.median,
+        "speedup": floating.median / integer.median,
+    }
+
+
+def sample(size, count):
+    """(images in [−1, 1], labels) of ../shared's ImageNet sample."""
+    import common
+    import numpy as np
+
+    from mobilequant.data import load_classification
+
+    data = load_classification(
+        "imagenet_sample", data_dir=common.SHARED / "data", image_size=size, batch_size=50
+    )
+    images, labels, seen = [], [], 0
+    for batch in data.test:
+        images.append(np.asarray(batch[0]))
+        labels.append(np.asarray(batch[1]))
+        seen += len(images[-1])
+        if seen >= count:
+            break
+    return np.concatenate(images)[:count], np.concatenate(labels)[:count]
+
+
+def train(model, images, labels, steps):
+    """A few steps, so that weights and statistics are those of a network at work."""
+    import keras
+
+    for layer in model.layers:
+        if type(layer).__name__ == "LayerScale":
+            # From 1e-5 a few steps lead nowhere; trained ones lie far above it.
+            layer.gamma.assign(0.1 * keras.ops.ones_like(layer.gamma))
+    model.compile(
+        keras.optimizers.Adam(1e-3), "sparse_categorical_crossentropy", jit_compile=False
+    )
+    epochs = -(-steps * BATCH // len(images))
+    model.fit(images[: steps * BATCH], labels[: steps * BATCH], BATCH, epochs=epochs, verbose=0)
+
+
+def float_file(model) -> bytes:
+    """The same model in float32, by TensorFlow's own converter, batch 1."""
+    import tensorflow as tf
+    from tensorflow.python.framework.convert_to_constants import (
+        convert_variables_to_constants_v2,
+    )
+
+    shape = (1, *model.input_shape[1:])
+    function = tf.function(lambda x: model(x, training=False))
+    concrete = function.get_concrete_function(tf.TensorSpec(shape, tf.float32))
+    # Left as variables, weights are read and normalizations computed anew at every inference.
+    frozen = convert_variables_to_constants_v2(concrete)
+    return tf.lite.TFLiteConverter.from_concrete_functions([frozen]).convert()
+
+
+def edgetpu_share(path) -> float:
+    """Share of a file's operators that the Edge TPU maps, by kind and version."""
+    import tflite_tools
+    from mobilequant import targets
+
+    accepted = targets.get("edgetpu").operators
+    operators = tflite_tools.inspect(path).operators
+    mapped = sum(
+        count
+        for (kind, version), count in operators.items()
+        if version <= accepted.get(kind, 0)
+    )
+    return mapped / sum(operators.values())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
