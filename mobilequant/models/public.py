@@ -93,7 +93,8 @@ def _common(
         weights: `None` for random weights; `"imagenet"` for those that `keras.applications`
             downloads (MobileNet V1, V2 and V3); `"hf-hub:owner/name"` for a repository on the
             Hugging Face hub; or the path of a `.weights.h5`, `.keras` or `.h5` file, or of a
-            `.safetensors` file with the names of timm or torchvision.
+            `.safetensors` file with the names of timm or torchvision. Most of those were trained
+            on pixels less the ImageNet mean, divided by its standard deviation.
         early_strides: strides, 1 or 2, of the stem and of the first stage that halves the image
             after it. The default ends at 1/32 of the image; `(1, 1)` ends at 1/8, which leaves a
             32×32 image 4×4 features, not one. The weights have the same shapes either way.

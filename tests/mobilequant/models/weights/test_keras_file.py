@@ -6,7 +6,12 @@ import h5py
 import numpy as np
 import pytest
 
-from mobilequant.models import MobileNetV2, MobileNetV4ConvSmall, MobileNetV4HybridMedium
+from mobilequant.models import (
+    MobileNetV2,
+    MobileNetV3Small,
+    MobileNetV4ConvSmall,
+    MobileNetV4HybridMedium,
+)
 
 SHAPE = (32, 32, 3)
 
@@ -20,6 +25,20 @@ def test_our_own_files_of_each_kind(tmp_path, builder, suffix):
     loaded = builder(SHAPE, 5, alpha=0.35, weights=str(path))
     for ours, theirs in zip(loaded.weights, saved.weights, strict=True):
         assert np.array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("suffix", [".weights.h5", ".keras"])
+@pytest.mark.parametrize("builder", [MobileNetV3Small, MobileNetV4ConvSmall])
+def test_a_backbone_takes_what_it_needs_of_a_classifiers_file(tmp_path, builder, suffix):
+    saved = builder(SHAPE, 5, alpha=0.35)
+    path = tmp_path / f"model{suffix}"
+    saved.save_weights(path) if suffix == ".weights.h5" else saved.save(path)
+    for options in ({}, {"pooling": "avg"}, {"features": True}, {"features": ["stride4"]}):
+        backbone = builder(SHAPE, alpha=0.35, include_top=False, weights=path, **options)
+        for layer in backbone.layers:
+            for variable in layer.weights:
+                (same,) = (w for w in saved.weights if w.path == variable.path)
+                assert np.array_equal(variable, same)
 
 
 def test_epsilon_and_padding_stay_tensorflow_unless_given(tmp_path):
