@@ -66,7 +66,11 @@ def function_table(kind: str, source: Grid, output: Grid, **options):
         for grid in (source, output)
     )
     centred = np.arange(SMALLEST, LARGEST + 1, dtype="float32") - source.zero_point
-    return function(centred, source, output, **options)
+    table = function(centred, source, output, **options)
+    # XLA would compute an entry anew for each element that is looked up, 50 times slower in all.
+    # It does not take a matrix product, here with the identity, into the loop of a look-up; whole
+    # numbers below 2¹¹ pass even a product of reduced precision.
+    return ops.matmul(ops.expand_dims(table, 0), np.eye(256, dtype="float32"))[0]
 
 
 def lookup(x, grid: Grid, table):
