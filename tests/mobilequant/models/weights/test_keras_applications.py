@@ -12,8 +12,6 @@ THEIRS = {
     "MobileNetV3Large": keras.applications.MobileNetV3Large,
     "MobileNetV3Small": keras.applications.MobileNetV3Small,
 }
-#: What only their V3 knows: whether [0, 255] becomes [−1, 1] inside the model.
-BARE = {"include_preprocessing": False}
 
 
 def _pair(name, input_shape, preprocessing=False, **options):
@@ -61,8 +59,17 @@ def test_same_weights_in_the_same_order_give_the_same_outputs(
     _assert_equal(ours, theirs, images(input_shape))
 
 
-@pytest.mark.parametrize("suffix", [".weights.h5", ".keras", ".h5"])
-@pytest.mark.parametrize("name", THEIRS)
+@pytest.mark.parametrize(
+    ("name", "suffix"),
+    [
+        *((name, ".weights.h5") for name in THEIRS),
+        *(
+            (name, suffix)
+            for name in ("MobileNetV1", "MobileNetV3Small")
+            for suffix in (".keras", ".h5")
+        ),
+    ],
+)
 def test_their_files_load(tmp_path, randomize, images, name, suffix):
     """With preprocessing inside the model that wrote the file, too."""
     shape, options = (32, 32, 3), {"classes": 5, "alpha": 0.5}
