@@ -106,8 +106,26 @@ def direct(names, arguments):
         found[name] = json.loads(lines[-1])
         order = {key: found[key] for key in MODELS if key in found}
         common.write_document(output, "garden", order, settings)
+        if arguments.output is None and len(order) == len(MODELS):
+            pack(order)
         print(f"{name}: {time.perf_counter() - started:.0f} s  {found[name]}", flush=True)
     return 1 if failed else 0
+
+
+def pack(results):
+    """Writes what `mobilequant models` prints: figures that do not depend on the machine."""
+    figures = ("input_size", "parameters", "multiply_adds", "int8_bytes", "edgetpu_share")
+    table = [
+        {
+            "name": name,
+            "builder": MODELS[name][0],
+            "options": MODELS[name][1],
+            **{figure: entry[figure] for figure in figures},
+        }
+        for name, entry in results.items()
+    ]
+    text = json.dumps(table, indent=1) + "\n"
+    (ROOT / "mobilequant" / "models" / "table.json").write_text(text, encoding="utf-8")
 
 
 def measure(name, arguments) -> dict:
@@ -139,9 +157,7 @@ def measure(name, arguments) -> dict:
     started = time.perf_counter()
     report = tflite_tools.convert(qmodel, path)
     converted_s = time.perf_counter() - started
-    result = tflite_tools.verify(
-        qmodel, path, images[CALIBRATION:], batch_size=4, layers=True
-    )
+    result = tflite_tools.verify(qmodel, path, images[CALIBRATION:], batch_size=4, layers=True)
     float_path.write_bytes(float_file(model))
     latency = tflite_tools.benchmark(path, float_path, runs=arguments.runs)
     integer, floating = latency.files
@@ -194,9 +210,7 @@ def train(model, images, labels, steps):
         if type(layer).__name__ == "LayerScale":
             # From 1e-5 a few steps lead nowhere; trained ones lie far above it.
             layer.gamma.assign(0.1 * keras.ops.ones_like(layer.gamma))
-    model.compile(
-        keras.optimizers.Adam(1e-3), "sparse_categorical_crossentropy", jit_compile=False
-    )
+    model.compile(keras.optimizers.Adam(1e-3), "sparse_categorical_crossentropy", jit_compile=False)
     epochs = -(-steps * BATCH // len(images))
     model.fit(images[: steps * BATCH], labels[: steps * BATCH], BATCH, epochs=epochs, verbose=0)
 
@@ -224,9 +238,7 @@ def edgetpu_share(path) -> float:
     accepted = targets.get("edgetpu").operators
     operators = tflite_tools.inspect(path).operators
     mapped = sum(
-        count
-        for (kind, version), count in operators.items()
-        if version <= accepted.get(kind, 0)
+        count for (kind, version), count in operators.items() if version <= accepted.get(kind, 0)
     )
     return mapped / sum(operators.values())
 

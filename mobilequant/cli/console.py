@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.table import Table
 
 
 def progress_console() -> Console:
@@ -35,3 +38,16 @@ def percent(share: float) -> str:
 def size(number: int) -> str:
     """Bytes for people, in thousands."""
     return f"{number / 1000:,.0f} kB" if number >= 10_000 else f"{number:,} B"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns of text, the first to the left, the others to the right."""
+    found = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for index, name in enumerate(head):
+        found.add_column(name, justify="right" if index else "left", no_wrap=True)
+    for row in rows:
+        found.add_row(*row)
+    printer = Console(width=200, highlight=False, color_system=None)
+    with printer.capture() as capture:
+        printer.print(found)
+    return "\n".join(line.rstrip() for line in capture.get().rstrip().splitlines())

@@ -10,12 +10,14 @@ from mobilequant.cli.commands import (
     convert,
     demo,
     inspect,
+    models,
     quantize,
     train,
     verify,
 )
 
 COMMANDS = {
+    "models": models,
     "train": train,
     "quantize": quantize,
     "calibrate": calibrate,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mobilequant.cli import arguments as args
-from mobilequant.cli import console, files
+from mobilequant.cli import console, files, garden
 from mobilequant.cli.errors import UsageError
 
 HELP = "train a model, in float or quantized; an interrupted run goes on where it was"
@@ -25,7 +25,8 @@ EXAMPLES = """\
   mobilequant train --model q.keras --data photos/ --epochs 3 --learning-rate 1e-4 -o tuned.keras"""
 
 #: The models that have a name; a test holds them to `mobilequant.models`.
-MODELS = ("MobileNetV2",)
+MODELS = garden.builders()
+DEFAULT_MODEL = "MobileNetV2"
 OPTIMIZERS = ("adam", "adamw", "rmsprop", "sgd")
 
 #: Arguments that shape a new model, with the values that they have where they are not given.
@@ -65,9 +66,10 @@ def add_arguments(parser) -> None:
 def _add_model(group) -> None:
     group.add_argument(
         "--model",
-        default=MODELS[0],
+        default=DEFAULT_MODEL,
         metavar="NAME|M.keras",
-        help=f"a new {' or '.join(MODELS)} (default), or a file to train further",
+        help=f"a new model of `mobilequant models` (default: {DEFAULT_MODEL}), or a file to train "
+        "further",
     )
     group.add_argument("--alpha", type=args.positive, help="width multiplier (default: 1.0)")
     group.add_argument(
@@ -168,7 +170,8 @@ def _check(arguments) -> None:
     from_file = arguments.model not in MODELS
     if from_file and not arguments.model.endswith(".keras"):
         raise UsageError(
-            f"--model {arguments.model} is neither {' nor '.join(MODELS)} nor a .keras file"
+            f"--model {arguments.model} is neither a model that `mobilequant models` lists nor a "
+            ".keras file"
         )
     if from_file:
         files.check_input(arguments.model, ".keras")

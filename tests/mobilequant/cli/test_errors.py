@@ -40,7 +40,7 @@ def test_usage(capsys):
     fails(capsys, "train -o m.keras", "--data")
     fails(capsys, "train --data digits -o m.keras --epochs none", "--epochs", "none")
     fails(capsys, "train --data digits -o m.keras --image-size 16x", "--image-size")
-    fails(capsys, "train --data digits -o m.keras --model ResNet", "ResNet", "MobileNetV2")
+    fails(capsys, "train --data digits -o m.keras --model ResNet", "ResNet", "mobilequant models")
     fails(capsys, "train --data digits -o m.keras --estimator ste", "--estimator", "--quantize")
     fails(capsys, "train --data digits -o m.keras --freeze-epochs 1", "--quantize")
     fails(
