@@ -17,6 +17,8 @@ SEEDS = (0, 1, 2)
 
 #: Bits of weights and activations, sparsity of the weights.
 PRECISIONS = {
+    "w4a8": (4, 8, None),
+    "ternary-a8": ("ternary", 8, None),
     "w4a4": (4, 4, None),
     "w2a2": (2, 2, None),
     "w1a1": (1, 1, None),
@@ -149,7 +151,7 @@ def recipe_of(precision, method, **changes) -> mq.Recipe | None:
     """The recipe of a method at a precision; None where there is none.
 
     All methods have the ranges and the clipping of the named recipes, first and last layer are at
-    8 bits with the same estimator. Sparse weights are linear. Where a tensor has 1 bit, "lsq" has
+    8 bits with the same estimator. Where a tensor has 1 bit, "lsq" has
     nothing to learn from (arXiv:1902.08153 starts at 2 bits).
 
     Args:
@@ -161,7 +163,8 @@ def recipe_of(precision, method, **changes) -> mq.Recipe | None:
     estimator, grid = METHODS[method]
     if estimator == "lsq" and 1 in (bits, activation_bits):
         return None
-    if sparsity and grid == "affine":
+    # Sparse weights, and those of a file for a device, are linear.
+    if grid == "affine" and (sparsity or activation_bits == 8):
         return None
     recipe = mq.Recipe.named(precision)
     weights = dataclasses.replace(recipe.weights, grid=grid, **changes)
