@@ -64,7 +64,8 @@ class FoldedLayer(QuantizedLayer):
     """Base of the quantized layers with a kernel.
 
     Args:
-        layer: The stock Keras layer, without activation; it keeps its variables.
+        layer: The stock Keras layer, without activation; it keeps its variables. None in a layer
+            that shares the weights of another, see `borrower`.
         normalization: The stock `BatchNormalization` behind it, or None.
         activation: A key of `FUSED_ACTIVATIONS`.
         weights: `Scheme` of the kernel.
@@ -90,13 +91,15 @@ class FoldedLayer(QuantizedLayer):
         factor=1.0,
         **kwargs,
     ):
-        kwargs.setdefault("name", layer.name)
+        if layer is not None:
+            kwargs.setdefault("name", layer.name)
         super().__init__(**kwargs)
         if activation not in FUSED_ACTIVATIONS:
             raise ValueError(
                 f"Layer {self.name!r}: activation {activation!r} cannot be fused; "
                 f"one of {sorted(FUSED_ACTIVATIONS)} can."
             )
+        self.borrows = layer is None
         self.layer = layer
         self.normalization = normalization
         self.activation = activation
@@ -105,6 +108,39 @@ class FoldedLayer(QuantizedLayer):
             Scheme(**scheme) if isinstance(scheme, dict) else scheme
             for scheme in (weights, activations, inputs)
         )
+
+    def borrower(self, name):
+        """A layer of the same kind for another call of the same weights, with its own ranges.
+
+        It is called with `weights_of=`, an output of this layer: an edge in Keras' graph, so that
+        the weights stay shared in every saved, loaded or cloned model.
+
+        Args:
+            name: Of the new layer.
+        """
+        config = {**self.get_config(), "layer": None, "normalization": None, "name": name}
+        return type(self).from_config(config)
+
+    def __call__(self, *args, **kwargs):
+        if self.layer is None:
+            self._borrow(kwargs.get("weights_of"))
+        return super().__call__(*args, **kwargs)
+
+    def call(self, inputs, training=None, weights_of=None):
+        return super().call(inputs, training=training)
+
+    def _borrow(self, tensor):
+        history = getattr(tensor, "_keras_history", None)
+        if history is None:
+            raise ValueError(
+                f"Layer {self.name!r} shares the weights of another layer and is part of a model: "
+                "it cannot be called outside of it."
+            )
+        self.layer = history.operation.layer
+        self.normalization = history.operation.normalization
+
+    def get_build_config(self):
+        return None if self.borrows else super().get_build_config()
 
     def build(self, input_shape):
         if not self.layer.built:
@@ -134,8 +170,10 @@ class FoldedLayer(QuantizedLayer):
         serialize = keras.saving.serialize_keras_object
         return {
             **super().get_config(),
-            "layer": serialize(self.layer),
-            "normalization": serialize(self.normalization) if self.normalization else None,
+            "layer": None if self.borrows else serialize(self.layer),
+            "normalization": (
+                serialize(self.normalization) if self.normalization and not self.borrows else None
+            ),
             "activation": self.activation,
             "weights": self.weight_scheme.get_config(),
             "activations": self.activation_scheme.get_config(),

@@ -6,6 +6,7 @@ The only place that looks into Keras' nodes.
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import keras
 
@@ -18,77 +19,74 @@ class Call:
         layer: The Keras layer or operation.
         inputs: Symbolic tensors that it takes, in order.
         outputs: Symbolic tensors that it gives.
-        arguments: Other arguments of the call.
+        arguments: Keyword arguments of the call that are not None.
+        operands: Positional arguments of the call, tensors and constants as they were given.
+        prefix: What distinguishes the layer from one of the same name in another nested model.
+        problem: Why this operation cannot be quantized, where that is known already.
     """
 
     layer: keras.Operation
     inputs: list
     outputs: list
-    arguments: dict
+    arguments: dict = dataclasses.field(default_factory=dict)
+    operands: tuple = ()
+    prefix: str = ""
+    problem: str | None = None
 
     @property
     def name(self) -> str:
-        return self.layer.name
+        """The layer's name, unique among the model's layers."""
+        return self.prefix + self.layer.name
+
+    def replay(self, layer, tensors: list):
+        """Calls a layer as this call called its own, on other tensors.
+
+        Args:
+            layer: A Keras layer or operation.
+            tensors: What takes the places of `inputs`.
+        """
+        others = {id(old): new for old, new in zip(self.inputs, tensors, strict=True)}
+        operands, arguments = _substitute((self.operands, self.arguments), others)
+        return layer(*operands, **arguments)
 
 
-class ModelGraph:
-    """Calls of a functional model in the order in which they run.
+class Graph:
+    """Calls of layers in the order in which they run.
 
     Args:
-        model: A built functional or Sequential model.
-
-    Attributes:
+        inputs, outputs: Symbolic tensors, as flat lists.
         calls: All calls but those of input layers.
-        inputs, outputs: The model's symbolic tensors, as flat lists.
-
-    Raises:
-        TypeError: The model is no Keras 3 model, or subclassed, so that it has no graph.
-        ValueError: A Sequential model that does not know its input shape yet.
+        structures: Inputs and outputs as the model takes and gives them (one, list, dict).
     """
 
-    def __init__(self, model):
-        functional = _functional(model)
-        self._structures = functional._inputs_struct, functional._outputs_struct
-        self.inputs = keras.tree.flatten(functional.inputs)
-        self.outputs = keras.tree.flatten(functional.outputs)
-        self.calls = []
-        for depth in sorted(functional._nodes_by_depth, reverse=True):
-            for node in functional._nodes_by_depth[depth]:
-                if node.is_input:
-                    continue
-                self.calls.append(
-                    Call(
-                        layer=node.operation,
-                        inputs=list(node.input_tensors),
-                        outputs=keras.tree.flatten(node.output_tensors),
-                        arguments={
-                            key: value
-                            for key, value in node.arguments.kwargs.items()
-                            if value is not None
-                        },
-                    )
-                )
-        self._consumers = {}
-        for call in self.calls:
+    def __init__(self, inputs: list, outputs: list, calls: list[Call], structures: tuple):
+        self.inputs, self.outputs, self.calls = inputs, outputs, calls
+        self.structures = structures
+        self._consumers: dict[int, list[Call]] = {}
+        for call in calls:
             for tensor in call.inputs:
                 self._consumers.setdefault(id(tensor), []).append(call)
-        self._producers = {id(tensor): call for call in self.calls for tensor in call.outputs}
-        self._output_ids = {id(tensor) for tensor in self.outputs}
-        self._calls_of = {}
-        for call in self.calls:
+        self._producers = {id(tensor): call for call in calls for tensor in call.outputs}
+        self._output_ids = {id(tensor) for tensor in outputs}
+        self._calls_of: dict[int, list[Call]] = {}
+        for call in calls:
             self._calls_of.setdefault(id(call.layer), []).append(call)
 
     def pack_inputs(self, tensors: list):
         """A flat list of tensors in the structure of the model's inputs (one, list, dict)."""
-        return keras.tree.pack_sequence_as(self._structures[0], tensors)
+        return keras.tree.pack_sequence_as(self.structures[0], tensors)
 
     def pack_outputs(self, tensors: list):
         """A flat list of tensors in the structure of the model's outputs."""
-        return keras.tree.pack_sequence_as(self._structures[1], tensors)
+        return keras.tree.pack_sequence_as(self.structures[1], tensors)
+
+    def is_output(self, tensor) -> bool:
+        """Whether the model gives this tensor away."""
+        return id(tensor) in self._output_ids
 
     def only_consumer(self, call: Call) -> Call | None:
         """The call that takes the one output of `call`, if nothing else needs that output."""
-        if len(call.outputs) != 1 or id(call.outputs[0]) in self._output_ids:
+        if len(call.outputs) != 1 or self.is_output(call.outputs[0]):
             return None
         consumers = self._consumers.get(id(call.outputs[0]), [])
         if len(consumers) != 1 or len(consumers[0].inputs) != 1:
@@ -103,12 +101,92 @@ class ModelGraph:
         """The calls that take an output of `call`."""
         return [user for tensor in call.outputs for user in self._consumers.get(id(tensor), [])]
 
+    def users(self, tensor) -> list[Call]:
+        """The calls that take a tensor."""
+        return self._consumers.get(id(tensor), [])
+
+    def calls_of(self, call: Call) -> list[Call]:
+        """All calls of the layer of `call`, in order."""
+        return self._calls_of[id(call.layer)]
+
     def is_shared(self, call: Call) -> bool:
-        """Whether the layer of `call` is called more than once."""
-        return len(self._calls_of[id(call.layer)]) > 1
+        """Whether the weights of `call` are used elsewhere, so that nothing may absorb it.
+
+        A layer without weights is not shared: each of its calls can be quantized by itself. Nor
+        is one whose calls all follow those of one other layer, as inside a shared encoder.
+        """
+        calls = self.calls_of(call)
+        if len(calls) == 1 or not getattr(call.layer, "weights", None):
+            return False
+        return not self._in_step(calls)
+
+    def _in_step(self, calls):
+        before = [self.producer(call.inputs[0]) for call in calls]
+        if any(call is None for call in before):
+            return False
+        return (
+            len({id(call.layer) for call in before}) == 1
+            and len({id(call) for call in before}) == len(calls) == len(self.calls_of(before[0]))
+            and all(self.only_consumer(a) is b for a, b in zip(before, calls, strict=True))
+        )
 
 
-def _functional(model):
+class ModelGraph(Graph):
+    """The calls of a functional model; a nested model counts as one layer.
+
+    Args:
+        model: A built functional or Sequential model.
+
+    Raises:
+        TypeError: The model is no Keras 3 model, or subclassed, so that it has no graph.
+        ValueError: A Sequential model that does not know its input shape yet.
+    """
+
+    def __init__(self, model):
+        functional = functional_of(model)
+        calls = []
+        for node in _nodes(functional):
+            tensors = keras.tree.flatten(node.arguments.args)
+            calls.append(
+                Call(
+                    layer=node.operation,
+                    inputs=[t for t in tensors if isinstance(t, keras.KerasTensor)],
+                    outputs=list(node.output_tensors),
+                    arguments=_given(node.arguments.kwargs),
+                    operands=node.arguments.args,
+                )
+            )
+        super().__init__(
+            keras.tree.flatten(functional.inputs),
+            keras.tree.flatten(functional.outputs),
+            calls,
+            (functional._inputs_struct, functional._outputs_struct),
+        )
+
+
+def flat_graph(model) -> Graph:
+    """The graph of a model with every nested model, at any depth, opened.
+
+    Each call has tensors of its own, also where a nested model is called several times, with
+    shapes as they are at that place.
+
+    Args:
+        model: A built functional or Sequential model.
+
+    Raises:
+        TypeError: The model, or one nested in it, has no graph; as `ModelGraph`.
+        ValueError: As `ModelGraph`.
+    """
+    functional = functional_of(model)
+    inputs, calls = keras.tree.flatten(functional.inputs), []
+    outputs = _open(functional, inputs, (), calls)
+    _distinguish(calls)
+    calls = [call for call, _ in calls]
+    return Graph(inputs, outputs, calls, (functional._inputs_struct, functional._outputs_struct))
+
+
+def functional_of(model):
+    """The functional model that `model` is, or has inside (Sequential)."""
     if not isinstance(model, keras.Model):
         kind = f"{type(model).__module__}.{type(model).__qualname__}"
         hint = ""
@@ -130,3 +208,73 @@ def _functional(model):
             "API, keras.Model(inputs, outputs)."
         )
     return model
+
+
+def _nodes(functional):
+    """The calls of a functional model in the order in which they run, as Keras holds them."""
+    for depth in sorted(functional._nodes_by_depth, reverse=True):
+        yield from (node for node in functional._nodes_by_depth[depth] if not node.is_input)
+
+
+def _open(functional, inputs, path, calls):
+    """Appends the (call, path) of all inner layers to `calls`; returns the output tensors."""
+    tensors = dict(zip(map(id, keras.tree.flatten(functional.inputs)), inputs, strict=True))
+    for node in _nodes(functional):
+        operation = node.operation
+        operands, arguments = _substitute((node.arguments.args, node.arguments.kwargs), tensors)
+        if isinstance(operation, keras.Model):
+            inner = functional_of(operation)
+            feeds = _feeds(inner, operation.name, operands, arguments)
+            outputs = _open(inner, feeds, (*path, operation.name), calls)
+        else:
+            feeds = [tensors[id(tensor)] for tensor in node.input_tensors]
+            outputs = _outputs(node, feeds, operands, arguments)
+            call = Call(operation, feeds, outputs, _given(arguments), operands)
+            calls.append((call, path))
+        tensors |= dict(zip(map(id, node.output_tensors), outputs, strict=True))
+    return [tensors[id(tensor)] for tensor in keras.tree.flatten(functional.outputs)]
+
+
+def _feeds(functional, name, operands, arguments):
+    """The tensors that a nested model is called on, in the order of its inputs."""
+    given = operands[0] if operands else arguments["inputs"]
+    if isinstance(given, dict) and not isinstance(functional._inputs_struct, dict):
+        feeds = [given[tensor.name] for tensor in functional.inputs]
+    else:
+        feeds = keras.tree.flatten(given)
+    for tensor, expected in zip(feeds, functional.inputs, strict=True):
+        if len(tensor.shape) != len(expected.shape):
+            raise ValueError(
+                f"Model {name!r} is called on a tensor of shape {tuple(tensor.shape)} and takes "
+                f"{tuple(expected.shape)}; put a Reshape layer before it."
+            )
+    return feeds
+
+
+def _outputs(node, feeds, operands, arguments):
+    """Tensors in place of those of a node, with the shapes that they have here."""
+    specs = node.output_tensors
+    if any(a.shape != b.shape for a, b in zip(feeds, node.input_tensors, strict=True)):
+        specs = keras.tree.flatten(node.operation.compute_output_spec(*operands, **arguments))
+    return [keras.KerasTensor(t.shape, dtype=t.dtype, name=t.name) for t in specs]
+
+
+def _distinguish(calls):
+    """Puts the nested model's name before that of a layer which another layer has as well."""
+    owners: dict[str, set[int]] = {}
+    for call, _ in calls:
+        owners.setdefault(call.layer.name, set()).add(id(call.layer))
+    for call, path in calls:
+        if len(owners[call.layer.name]) > 1:
+            call.prefix = "".join(f"{name}_" for name in path)
+
+
+def _given(arguments: dict) -> dict:
+    return {key: value for key, value in arguments.items() if value is not None}
+
+
+def _substitute(structure: Any, others: dict):
+    """A structure with other tensors in the places of its own, by their ids."""
+    return keras.tree.map_structure(
+        lambda x: others.get(id(x), x) if isinstance(x, keras.KerasTensor) else x, structure
+    )

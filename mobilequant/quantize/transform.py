@@ -24,9 +24,7 @@ from mobilequant.quantize.replacements import build_replacements
 from mobilequant.quantize.rules import Context
 
 
-def quantize(
-    model, recipe="w8a8", *, target="phone", estimator=None, leave_float=(), name=None
-):
+def quantize(model, recipe="w8a8", *, target="phone", estimator=None, leave_float=(), name=None):
     """Returns a quantized copy of a Keras model; the model itself stays as it is.
 
     The result is a flat functional `keras.Model` with the same inputs, outputs and weights. Train

@@ -6,6 +6,7 @@ Supporting a layer is one small `Rule` and its registration, never an edit of wh
 # Importing a module registers its rules.
 from mobilequant.quantize.rules import (  # noqa: F401
     attention,
+    constants,
     elementwise,
     moving,
     normalization,

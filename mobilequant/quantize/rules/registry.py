@@ -6,7 +6,7 @@ import dataclasses
 
 import keras
 
-from mobilequant.quantize.graph import Call, ModelGraph
+from mobilequant.quantize.graph import Call, Graph
 from mobilequant.quantize.recipe import Recipe
 from mobilequant.quantize.rules.roles import WEIGHTED, roles_of
 from mobilequant.quantizers import Scheme
@@ -27,7 +27,7 @@ class Context:
         target: What the device demands.
     """
 
-    graph: ModelGraph
+    graph: Graph
     recipe: Recipe
     target: Target
 
@@ -37,13 +37,19 @@ class Context:
         return [call.layer for call in self.graph.calls if isinstance(call.layer, WEIGHTED)]
 
     @property
+    def weighted_names(self) -> list[str]:
+        """Their names, as `Recipe.overrides` means them."""
+        calls = [call for call in self.graph.calls if isinstance(call.layer, WEIGHTED)]
+        return list(dict.fromkeys(call.name for call in calls))
+
+    @property
     def flows_in_float(self) -> bool:
         """Whether only what layers with weights take is quantized, and the rest is float."""
         return not self.recipe.outputs.quantized
 
     def recipe_of(self, call: Call) -> Recipe:
         """The recipe of a call with weights: its name and its roles may have one of their own."""
-        return self.recipe.of(call.layer.name, roles_of(call, self.graph, self.weighted))
+        return self.recipe.of(call.name, roles_of(call, self.graph, self.weighted))
 
     def input_scheme(self, call: Call) -> Scheme | None:
         """How what a call with weights takes is quantized, where that is not how it comes."""
@@ -70,18 +76,25 @@ class Context:
 class Rule:
     """How one kind of layer is quantized. Subclass, implement `build`, register.
 
-    A rule sees a *group*: the call of its layer and those that `absorbs` added behind it.
+    A rule sees a *group*: the call of its layer and those that `absorbs` added behind it. See
+    `register_rule` for an example.
     """
 
     def absorbs(self, group: list[Call], following: Call, context: Context) -> bool:
-        """Whether `following`, the only consumer of the group's output, becomes part of it."""
+        """Whether `following`, the only consumer of the group's output, becomes part of it.
+
+        A call for which `context.graph.is_shared` holds must stay outside.
+        """
         return False
 
     def build(self, group: list[Call], context: Context) -> list:
         """Returns the new layers, called one after the other in place of the group.
 
-        They must be built with the stock layers' weights in them: a layer taken over whole keeps
-        its variables. Raise `Unsupported` with a sentence where it cannot be done.
+        The first is called on the tensors that the group takes, each of the others on what the
+        one before it gives. The last should have the name of the stock layer whose output it
+        gives: names of tensors in the file are those of the layers. Stock layers in them must
+        hold the weights (`clone_layer`). Raise `Unsupported` with a sentence where it cannot be
+        done; `quantize` collects these for its error.
         """
         raise NotImplementedError
 
@@ -92,10 +105,36 @@ _RULES: dict[type, Rule] = {}
 def register_rule(*layer_types):
     """Class decorator: the rule for these layer types (and for their subclasses without one).
 
-    Example:
-        @mq.register_rule(MyConvolution)
-        class MyRule(mq.Rule):
-            def build(self, group, context): ...
+    `quantize` finds the rule of a layer by its class, then by its base classes, and of several
+    rules for one class the last one registered: so you can teach it a layer of your own, and
+    overrule what it does with a stock one. A rule turns a layer into quantized ones; most need no
+    more than to say which of `mobilequant.layers` computes the same:
+
+        class Excite(keras.layers.Multiply):
+            pass
+
+        @mq.register_rule(Excite)
+        class ExciteRule(mq.Rule):
+            def build(self, group, context):
+                call = group[0]
+                if len(call.inputs) != 2:
+                    raise mq.Unsupported("takes one tensor and one gate.")
+                context.require("MUL")
+                return [
+                    mq.layers.QuantizedMultiply(
+                        activations=context.recipe.outputs, name=call.layer.name
+                    )
+                ]
+
+    A layer with weights goes, with them, into the quantized layer: a layer derived from
+    `keras.layers.Conv2D` that computes what its base does needs no rule, and one that computes
+    something else gives `mq.layers.QuantizedConv2D(mq.clone_layer(stock), weights=…)` of a stock
+    `keras.layers.Conv2D` that means the same. An arithmetic that no such layer has is a class
+    derived from `mq.layers.QuantizedLayer`: its training form, its integer form and its frozen
+    form are the three methods to write.
+
+    Args:
+        layer_types: Subclasses of `keras.layers.Layer` or of `keras.Operation`.
     """
 
     def register(rule_class):
@@ -116,14 +155,27 @@ def find_rule(layer) -> Rule | None:
 
 
 def clone_layer(layer, **changes):
-    """A copy of a stock layer, weights included, with changes to its configuration."""
-    config = {**layer.get_config(), **changes}
+    """A copy of a stock layer in float32, weights included.
+
+    Args:
+        layer: The stock layer.
+        changes: To its configuration.
+    """
+    # Variables of a mixed policy are float32: the copy computes as exactly as they are.
+    config = {**layer.get_config(), "dtype": "float32", **changes}
     copy = type(layer).from_config(config)
     if layer.built and layer.weights:
-        copy.build(layer.get_build_config()["input_shape"])
+        copy.build_from_config(layer.get_build_config())
         copy.set_weights(layer.get_weights())
-    copy.trainable = layer.trainable
+    _set_trainable(copy, layer)
     return copy
+
+
+def _set_trainable(copy, layer):
+    copy.trainable = layer.trainable
+    pairs = zip(copy._flatten_layers(False), layer._flatten_layers(False), strict=True)
+    for part, original in pairs:
+        part.trainable = original.trainable
 
 
 def require_channels_last(layer):

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import keras
 
-from mobilequant.quantize.graph import Call, ModelGraph
+from mobilequant.quantize.graph import Call, Graph
 
 #: Layers with a kernel, in whose order the first and the last stand out.
-WEIGHTED = (keras.layers.Dense, keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
+WEIGHTED = (
+    keras.layers.Conv1D,
+    keras.layers.Conv1DTranspose,
+    keras.layers.Conv2D,
+    keras.layers.Conv2DTranspose,
+    keras.layers.Dense,
+    keras.layers.DepthwiseConv1D,
+    keras.layers.DepthwiseConv2D,
+    keras.layers.SeparableConv1D,
+    keras.layers.SeparableConv2D,
+)
+
+_DEPTHWISE = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
 
 
-def roles_of(call: Call, graph: ModelGraph, weighted: list) -> list[str]:
+def roles_of(call: Call, graph: Graph, weighted: list) -> list[str]:
     """The roles of a call, of `recipe.ROLES`.
 
     Args:
@@ -22,7 +34,7 @@ def roles_of(call: Call, graph: ModelGraph, weighted: list) -> list[str]:
         "first": call.layer in weighted[:1],
         "last": call.layer in weighted[-1:],
         "shortcut": _is_shortcut(call, graph),
-        "depthwise": isinstance(call.layer, keras.layers.DepthwiseConv2D),
+        "depthwise": isinstance(call.layer, _DEPTHWISE),
         "dense": isinstance(call.layer, keras.layers.Dense),
     }
     return [role for role, holds in found.items() if holds]
@@ -51,7 +63,7 @@ def _past_pooling(tensor, graph):
     """The tensor and those that it is made of without weights."""
     found = {id(tensor)}
     producer = graph.producer(tensor)
-    while producer is not None and not producer.layer.weights and len(producer.inputs) == 1:
+    while producer is not None and not _has_weights(producer) and len(producer.inputs) == 1:
         found.add(id(producer.inputs[0]))
         producer = graph.producer(producer.inputs[0])
     return found
@@ -71,6 +83,10 @@ def _descends(tensor, sources, graph):
         weighted = weighted or _has_kernel(producer)
         open_ += [(source, weighted) for source in producer.inputs]
     return False
+
+
+def _has_weights(call):
+    return bool(getattr(call.layer, "weights", None))
 
 
 def _has_kernel(call):

@@ -1,0 +1,409 @@
+"""Operators in the graph (`x + y`, `x * 0.5`, `keras.ops.*`) as the layers that mean the same.
+
+Keras records them as operations that are no layers. A table says which layers each becomes, so
+that the rules for layers do the rest; what has no place in the table is reported by `quantize`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+
+import keras
+import numpy as np
+
+from mobilequant.layers.constants import ConstantOperand
+from mobilequant.quantize.graph import Call, Graph
+from mobilequant.quantize.rules import Unsupported, find_rule
+
+_HEIGHT_WIDTH = (1, 2)
+
+
+def as_layers(graph: Graph) -> Graph:
+    """The graph with layers in the places of operations; those without keep a `problem`."""
+    calls = []
+    for call in graph.calls:
+        is_layer = isinstance(call.layer, keras.layers.Layer)
+        calls += [call] if is_layer or find_rule(call.layer) else _as_layers(call)
+    return Graph(graph.inputs, graph.outputs, calls, graph.structures)
+
+
+def _as_layers(call):
+    name = type(call.layer).__name__
+    from_keras = type(call.layer).__module__.startswith("keras.")
+    translate = OPERATIONS.get(name) if from_keras else None
+    if translate is None:
+        hint = _INSTEAD.get(name, "use a layer, or see mobilequant.register_rule")
+        return [dataclasses.replace(call, problem=f"has no integer form; {hint}.")]
+    try:
+        new_layers, tensors = translate(call)
+    except Unsupported as problem:
+        return [dataclasses.replace(call, problem=str(problem))]
+    return _chain(call, new_layers, tensors)
+
+
+def _chain(call, new_layers, tensors):
+    """Calls of one layer after the other; the last gives what the operation gave."""
+    calls = []
+    for i, layer in enumerate(new_layers):
+        last = i == len(new_layers) - 1
+        layer.name = call.layer.name if last else f"{call.layer.name}_{layer.name}"
+        feed = tensors if len(tensors) > 1 else tensors[0]
+        outputs = call.outputs if last else [layer.compute_output_spec(feed)]
+        calls.append(Call(layer, tensors, outputs, operands=(feed,), prefix=call.prefix))
+        tensors = outputs
+    return calls
+
+
+# What the entries of the table do. Each takes the call and gives (layers, tensors).
+
+
+def _operands(call):
+    """The operands of an operator on two: (tensors and constants)."""
+    values = [*call.operands, *call.arguments.values()][:2]
+    return [v if _is_tensor(v) else _constant(v) for v in values]
+
+
+def _is_tensor(value):
+    return isinstance(value, keras.KerasTensor)
+
+
+def _constant(value):
+    return np.asarray(keras.ops.convert_to_numpy(value), "float32")
+
+
+def _with_constant(tensor, operation, value):
+    """A tensor and a constant; numbers that a convolution before it can take over scale."""
+    shape = tuple(value.shape)
+    if len(shape) == len(tensor.shape):
+        if shape[0] != 1:
+            raise Unsupported(f"a constant of shape {shape}, which differs within the batch.")
+        value = value[0]
+    wide = np.broadcast_shapes(value.shape, tuple(n or 1 for n in tensor.shape[1:]))
+    if wide != tuple(n or 1 for n in tensor.shape[1:]):
+        raise Unsupported(
+            f"a constant of shape {shape} on a tensor of shape {tuple(tensor.shape)}; repeat the "
+            "tensor first."
+        )
+    if not np.all(np.isfinite(value)):
+        raise Unsupported("a constant that is NaN or infinite.")
+    if operation == "multiply" and value.size == 1 and value.item() > 0 and _rescales():
+        return [keras.layers.Rescaling(value.item())], [tensor]
+    return [ConstantOperand(operation, value)], [tensor]
+
+
+def _rescales():
+    return find_rule(keras.layers.Rescaling(1.0)) is not None
+
+
+def _merge(layer_type):
+    """Two tensors to one."""
+
+    def translate(call):
+        ranks = {len(tensor.shape) for tensor in call.inputs}
+        if len(ranks) > 1:
+            shapes = [tuple(tensor.shape) for tensor in call.inputs]
+            raise Unsupported(f"tensors of shapes {shapes}; reshape them to one rank first.")
+        return [layer_type()], call.inputs
+
+    return translate
+
+
+def _add(call):
+    a, b = _operands(call)
+    if _is_tensor(a) and _is_tensor(b):
+        return _merge(keras.layers.Add)(call)
+    return _with_constant(a, "add", b) if _is_tensor(a) else _with_constant(b, "add", a)
+
+
+def _subtract(call):
+    a, b = _operands(call)
+    if _is_tensor(a) and _is_tensor(b):
+        return _merge(keras.layers.Subtract)(call)
+    if _is_tensor(a):
+        return _with_constant(a, "add", -b)
+    return _with_constant(b, "subtract_from", a)
+
+
+def _multiply(call):
+    a, b = _operands(call)
+    if _is_tensor(a) and _is_tensor(b):
+        return _merge(keras.layers.Multiply)(call)
+    if _is_tensor(a):
+        return _with_constant(a, "multiply", b)
+    return _with_constant(b, "multiply", a)
+
+
+def _divide(call):
+    a, b = _operands(call)
+    if _is_tensor(b):
+        raise Unsupported(
+            "a division by a tensor has no integer form; multiply, or normalize with a layer."
+        )
+    if not np.all(b):
+        raise Unsupported("a division by 0.")
+    return _with_constant(a, "multiply", 1.0 / b)
+
+
+def _negative(call):
+    return _with_constant(call.inputs[0], "multiply", np.float32(-1))
+
+
+def _square(call):
+    return [keras.layers.Multiply()], [call.inputs[0], call.inputs[0]]
+
+
+def _power(call):
+    a, b = _operands(call)
+    if _is_tensor(a) and not _is_tensor(b) and b.size == 1 and b.item() == 2:
+        return _square(call)
+    raise Unsupported("only squares, x ** 2, have an integer form; use a product or an activation.")
+
+
+def _extremum(layer_type):
+    """Maximum or minimum of two tensors; of one and 0, or between bounds, an activation."""
+
+    def translate(call):
+        a, b = _operands(call)
+        if _is_tensor(a) and _is_tensor(b):
+            return _merge(layer_type)(call)
+        tensor, bound = (a, b) if _is_tensor(a) else (b, a)
+        if layer_type is keras.layers.Maximum and bound.size == 1 and bound.item() == 0:
+            return [keras.layers.ReLU()], [tensor]
+        raise Unsupported("a bound other than a maximum with 0; use keras.layers.ReLU(max_value).")
+
+    return translate
+
+
+def _clip(call):
+    low, high = call.layer.x_min, call.layer.x_max
+    if low == 0 and high > 0:
+        return [keras.layers.ReLU(float(high))], call.inputs
+    raise Unsupported(f"clip to [{low}, {high}]; from 0 on it is a ReLU with a largest value.")
+
+
+def _activation(name):
+    """A function that `keras.layers.Activation` knows by name."""
+    return lambda call: ([keras.layers.Activation(name)], call.inputs)
+
+
+def _relu6(call):
+    return [keras.layers.ReLU(6.0)], call.inputs
+
+
+def _leaky_relu(call):
+    return [keras.layers.LeakyReLU(negative_slope=call.layer.negative_slope)], call.inputs
+
+
+def _elu(call):
+    return [keras.layers.ELU(alpha=call.layer.alpha)], call.inputs
+
+
+def _softmax(call):
+    return [keras.layers.Softmax(axis=call.layer.axis)], call.inputs
+
+
+def _gelu(call):
+    if call.layer.approximate:
+        raise Unsupported(
+            "the tangent's approximation of GELU has no rule; use keras.ops.gelu(x, "
+            'approximate=False) or keras.layers.Activation("gelu").'
+        )
+    return [keras.layers.Activation("gelu")], call.inputs
+
+
+def _reshape(call):
+    """Also expand_dims, squeeze and ravel of all but the batch."""
+    source, target = tuple(call.inputs[0].shape), tuple(call.outputs[0].shape)
+    known = None not in source[1:] and None not in target[1:]
+    if not target or not known or math.prod(source[1:]) != math.prod(target[1:]):
+        raise Unsupported(
+            f"from shape {source} to {target}; the batch must stay by itself, and the rest be known."
+        )
+    return [keras.layers.Reshape(target[1:])], call.inputs
+
+
+def _permute(permutation):
+    """`permutation` gives, from the call and its rank, the order of all dimensions."""
+
+    def translate(call):
+        order = permutation(call.layer, len(call.inputs[0].shape))
+        if order[0] != 0:
+            raise Unsupported(f"the order {order} moves the batch.")
+        return [keras.layers.Permute(order[1:])], call.inputs
+
+    return translate
+
+
+def _transposed(operation, rank):
+    axes = operation.axes if operation.axes is not None else reversed(range(rank))
+    return tuple(axis % rank for axis in axes)
+
+
+def _swapped(operation, rank):
+    order = list(range(rank))
+    a, b = operation.axis1, operation.axis2
+    order[a], order[b] = order[b], order[a]
+    return tuple(order)
+
+
+def _moved(operation, rank):
+    sources = [axis % rank for axis in operation.source]
+    order = [axis for axis in range(rank) if axis not in sources]
+    for place, axis in sorted(zip((a % rank for a in operation.destination), sources, strict=True)):
+        order.insert(place, axis)
+    return tuple(order)
+
+
+def _concatenate(call):
+    axis = call.layer.axis % len(call.inputs[0].shape)
+    if axis == 0:
+        raise Unsupported("joins examples along the batch; only other dimensions are joined.")
+    return [keras.layers.Concatenate(axis=axis)], call.inputs
+
+
+def _global_pooling(one, two):
+    """A mean or maximum over all dimensions but the batch and the channels."""
+
+    def translate(call):
+        rank = len(call.inputs[0].shape)
+        axes = call.layer.axis
+        found = tuple(sorted(axis % rank for axis in axes)) if axes is not None else None
+        if rank == 4 and found == _HEIGHT_WIDTH:
+            return [two(keepdims=call.layer.keepdims)], call.inputs
+        if rank == 3 and found == (1,):
+            return [one(keepdims=call.layer.keepdims)], call.inputs
+        raise Unsupported(
+            f"over dimensions {axes} of {rank}; all but the batch and the channels can be reduced."
+        )
+
+    return translate
+
+
+def _matmul(call):
+    a, b = _operands(call)
+    if not (_is_tensor(a) and _is_tensor(b)):
+        raise Unsupported("a product with a constant matrix; use keras.layers.Dense.")
+    return [keras.layers.Dot((len(a.shape) - 1, len(b.shape) - 2))], [a, b]
+
+
+def _pad(call):
+    widths = [tuple(width) for width in call.layer.pad_width]
+    rank = len(call.inputs[0].shape)
+    widths = widths * rank if len(widths) == 1 else widths
+    value = next((c for c in call.operands[1:] if c is not None), 0)
+    if call.layer.mode != "constant" or np.any(_constant(value)):
+        raise Unsupported("only zeros are padded.")
+    if rank not in (3, 4) or any(widths[0]) or any(widths[-1]):
+        raise Unsupported("pads the batch or the channels; only height and width are padded.")
+    if rank == 3:
+        return [keras.layers.ZeroPadding1D(widths[1])], call.inputs
+    return [keras.layers.ZeroPadding2D(tuple(widths[1:3]))], call.inputs
+
+
+def _get_item(call):
+    """Parts of height, width or length: x[:, 1:-1], and one place of it, x[:, 0]."""
+    tensor, key = call.operands
+    key = key if isinstance(key, tuple) else (key,)
+    shape = tuple(tensor.shape)
+    rank = len(shape)
+    if Ellipsis in key:
+        place = key.index(Ellipsis)
+        key = (*key[:place], *(slice(None),) * (rank + 1 - len(key)), *key[place + 1 :])
+    key = (*key, *(slice(None),) * (rank - len(key)))
+    cropping, squeezed = [], False
+    for part, size in zip(key, shape, strict=True):
+        if part == slice(None):
+            cropping.append((0, 0))
+        elif isinstance(part, int) and size:
+            cropping.append((part % size, size - 1 - part % size))
+            squeezed = True
+        elif isinstance(part, slice) and size and part.step in (None, 1):
+            begin, end, _ = part.indices(size)
+            cropping.append((begin, size - end))
+        else:
+            cropping.append(None)
+    inner = cropping[1:-1]
+    whole = len(cropping) == rank and cropping[0] == cropping[-1] == (0, 0)
+    if not whole or rank not in (3, 4) or None in inner:
+        raise Unsupported(
+            "only parts of height, width or length are taken out, in steps of 1, as x[:, 2:-2]."
+        )
+    if rank == 3:
+        layers = [keras.layers.Cropping1D(inner[0])]
+    else:
+        layers = [keras.layers.Cropping2D(tuple(inner))]
+    if squeezed:
+        layers.append(keras.layers.Reshape(tuple(call.outputs[0].shape[1:])))
+    return layers, [tensor]
+
+
+def _resize(call):
+    operation = call.layer
+    plain = not (
+        operation.antialias or operation.crop_to_aspect_ratio or operation.pad_to_aspect_ratio
+    )
+    if not plain or operation.data_format != "channels_last":
+        raise Unsupported("only plain resizing, channels last, has an integer form.")
+    layer = keras.layers.Resizing(*operation.size, interpolation=operation.interpolation)
+    return [layer], call.inputs
+
+
+def _identity(call):
+    return [keras.layers.Identity()], call.inputs
+
+
+#: By the name of the operation's class.
+OPERATIONS: dict[str, Callable] = {
+    "Add": _add,
+    "Clip": _clip,
+    "Concatenate": _concatenate,
+    "Copy": _identity,
+    "Divide": _divide,
+    "Elu": _elu,
+    "ExpandDims": _reshape,
+    "Gelu": _gelu,
+    "GetItem": _get_item,
+    "HardSigmoid": _activation("hard_sigmoid"),
+    "HardSilu": _activation("hard_silu"),
+    "LeakyRelu": _leaky_relu,
+    "Matmul": _matmul,
+    "Max": _global_pooling(keras.layers.GlobalMaxPooling1D, keras.layers.GlobalMaxPooling2D),
+    "Maximum": _extremum(keras.layers.Maximum),
+    "Mean": _global_pooling(
+        keras.layers.GlobalAveragePooling1D, keras.layers.GlobalAveragePooling2D
+    ),
+    "Minimum": _extremum(keras.layers.Minimum),
+    "Moveaxis": _permute(_moved),
+    "Multiply": _multiply,
+    "Negative": _negative,
+    "Pad": _pad,
+    "Power": _power,
+    "Relu": _activation("relu"),
+    "Relu6": _relu6,
+    "Reshape": _reshape,
+    "Resize": _resize,
+    "Sigmoid": _activation("sigmoid"),
+    "Silu": _activation("silu"),
+    "Softmax": _softmax,
+    "Softplus": _activation("softplus"),
+    "Square": _square,
+    "Squeeze": _reshape,
+    "Subtract": _subtract,
+    "Swapaxes": _permute(_swapped),
+    "Tanh": _activation("tanh"),
+    "Transpose": _permute(_transposed),
+    "TrueDivide": _divide,
+}
+
+#: What to use instead of operations that no device computes in integers.
+_INSTEAD = {
+    "Absolute": "add keras.ops.relu(x) and keras.ops.relu(-x)",
+    "Abs": "add keras.ops.relu(x) and keras.ops.relu(-x)",
+    "Exp": "put it behind the model, or use a softmax or sigmoid",
+    "Log": "put it behind the model",
+    "Normalize": "use keras.layers.BatchNormalization, which folds into a convolution",
+    "Sqrt": "put it behind the model",
+    "Sum": "use keras.ops.mean, and the factor in what follows",
+}
