@@ -40,6 +40,8 @@ def summary() -> str:
     parts = []
     for name, table in (
         ("imagenet", imagenet),
+        ("garden", garden),
+        ("hard_swish", hard_swish),
         ("cifar10", cifar10),
         ("lowbit_tier1", low_precision),
         ("training_step", step),
@@ -114,6 +116,55 @@ def imagenet(results, settings):
         + "\n"
         + markdown(agree)
     )
+
+
+def garden(results, settings):
+    rows = [
+        (
+            "model",
+            "input",
+            "parameters",
+            "multiply-adds",
+            "int8 file",
+            "conversion",
+            "tensors equal to Keras",
+            "int8",
+            "float",
+            "float / int8",
+        )
+    ]
+    for name, entry in results.items():
+        equal, compared = entry["tensors_equal"], entry["tensors_compared"]
+        rows.append(
+            (
+                name,
+                str(entry["input_size"]),
+                f"{entry['parameters'] / 1e6:.2f} M",
+                f"{entry['multiply_adds'] / 1e6:,.0f} M",
+                f"{entry['int8_bytes'] / 1e6:.2f} MB",
+                f"{entry['convert_s']:.0f} s",
+                f"{equal} of {compared}" if equal < compared else f"all {compared}",
+                f"{entry['int8_ms']:.2f} ms",
+                f"{entry['float_ms']:.2f} ms",
+                f"{entry['speedup']:.2f}",
+            )
+        )
+    return (
+        "**The garden**, each model at its own size, for a phone, after "
+        f"{settings['steps']} training steps on small images; every inner tensor of "
+        f"{settings['compared']} images compared; LiteRT on one thread, int8 and float files in "
+        "turn (medians)\n\n" + markdown(rows)
+    )
+
+
+def hard_swish(results, settings):
+    rows = [("hard-swish between two convolutions, one thread", "ns an element")]
+    rows += [
+        (name, f"{entry['ns_per_element']:.2f}")
+        for name, entry in results.items()
+        if name != "convolutions alone"
+    ]
+    return markdown(rows)
 
 
 def cifar10(results, settings):
