@@ -1,6 +1,12 @@
 """Keras layers made with quantizers: float to train, integer to infer, frozen to deploy."""
 
 from mobilequant.layers.activation_quantizer import ActivationQuantizer
+from mobilequant.layers.activations import (
+    QuantizedHardSigmoid,
+    QuantizedPReLU,
+    QuantizedReLU,
+    QuantizedSilu,
+)
 from mobilequant.layers.base import QuantizedLayer
 from mobilequant.layers.folded import (
     FoldedLayer,
@@ -13,14 +19,26 @@ from mobilequant.layers.functions import (
     QuantizedFunction,
     QuantizedHardSwish,
 )
+from mobilequant.layers.joining import (
+    QuantizedConcatenate,
+    QuantizedMaximum,
+    QuantizedMinimum,
+)
+from mobilequant.layers.keeping import (
+    GridKeeper,
+    QuantizedAveragePooling,
+    QuantizedBilinearResizing,
+)
 from mobilequant.layers.merging import (
     MERGE_ACTIVATIONS,
     QuantizedAdd,
     QuantizedDot,
     QuantizedMultiply,
+    QuantizedSubtract,
 )
 from mobilequant.layers.scaling import LayerScale, StochasticDepth
 from mobilequant.layers.structure import (
+    QuantizedGlobalAveragePooling1D,
     QuantizedGlobalAveragePooling2D,
     QuantizedInput,
     QuantizedSoftmax,
@@ -32,19 +50,31 @@ __all__ = [
     "MERGE_ACTIVATIONS",
     "ActivationQuantizer",
     "FoldedLayer",
+    "GridKeeper",
     "LayerScale",
     "QuantizedAdd",
+    "QuantizedAveragePooling",
+    "QuantizedBilinearResizing",
+    "QuantizedConcatenate",
     "QuantizedConv2D",
     "QuantizedDense",
     "QuantizedDepthwiseConv2D",
     "QuantizedDot",
     "QuantizedFunction",
+    "QuantizedGlobalAveragePooling1D",
     "QuantizedGlobalAveragePooling2D",
+    "QuantizedHardSigmoid",
     "QuantizedHardSwish",
     "QuantizedInput",
     "QuantizedLayer",
+    "QuantizedMaximum",
+    "QuantizedMinimum",
     "QuantizedMultiply",
+    "QuantizedPReLU",
+    "QuantizedReLU",
+    "QuantizedSilu",
     "QuantizedSoftmax",
+    "QuantizedSubtract",
     "StochasticDepth",
     "Unweighted",
 ]

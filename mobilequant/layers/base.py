@@ -18,23 +18,11 @@ from keras import ops
 from mobilequant import integer
 from mobilequant.integer.arithmetic import Grid, recover
 from mobilequant.layers.activation_quantizer import ActivationQuantizer, observation_method
-from mobilequant.layers.scaling import StochasticDepth
+from mobilequant.layers.moving import MOVING, TRAINING_ONLY
 from mobilequant.quantizers import TERNARY
 
 #: Float layers that leave every value on the grid on which it was.
-GRID_PRESERVING = (
-    keras.layers.Dropout,
-    keras.layers.SpatialDropout1D,
-    keras.layers.SpatialDropout2D,
-    keras.layers.GaussianDropout,
-    keras.layers.GaussianNoise,
-    keras.layers.ActivityRegularization,
-    keras.layers.Identity,
-    keras.layers.Flatten,
-    keras.layers.Reshape,
-    keras.layers.ZeroPadding2D,
-    StochasticDepth,
-)
+GRID_PRESERVING = (*TRAINING_ONLY, *MOVING)
 
 
 class QuantizedLayer(keras.layers.Layer):
@@ -47,6 +35,9 @@ class QuantizedLayer(keras.layers.Layer):
 
     Subclasses list the arguments that they add to the configuration in `get_config`.
     """
+
+    #: Whether its output lies on the grid of its input, so that it has no quantizer of its own.
+    keeps_grid = False
 
     def __init__(self, **kwargs):
         dtype = kwargs.get("dtype")
@@ -177,11 +168,14 @@ def source_of(tensor):
         if history is None:
             return None
         operation = history.operation
+        keeps_grid = isinstance(operation, GRID_PRESERVING)
         if isinstance(operation, QuantizedLayer):
-            return operation
+            keeps_grid = operation.keeps_grid
+            if not keeps_grid:
+                return operation
         if isinstance(operation, keras.Model) and hasattr(operation, "outputs"):
             tensor = operation.outputs[history.tensor_index]
-        elif isinstance(operation, GRID_PRESERVING):
+        elif keeps_grid:
             tensor = operation._inbound_nodes[history.node_index].input_tensors[0]
         else:
             return None

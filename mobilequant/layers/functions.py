@@ -19,11 +19,17 @@ HARD_SWISH_FACTOR = 1 / math.sqrt(6)
 #: Grid of the gate c·hard_sigmoid: [0, c] with c = √6.
 _GATE = (np.float32(math.sqrt(6) / 255), -128)
 
+#: In Keras, by the device's operator, with the operator's options as arguments.
 _FUNCTIONS = {
-    "GELU": ops.gelu,
+    "ELU": ops.elu,
+    "GELU": lambda x, approximate=False: ops.gelu(x, approximate=approximate),
+    "LEAKY_RELU": lambda x, alpha: ops.leaky_relu(x, negative_slope=alpha),
     "LOGISTIC": ops.sigmoid,
     "TANH": ops.tanh,
 }
+
+#: Smallest values, where there are any.
+_LOWEST = {"ELU": -1.0}
 
 
 @keras.saving.register_keras_serializable(package="mobilequant")
@@ -115,37 +121,48 @@ class QuantizedFunction(Unweighted):
     """A function of one tensor that the device has as an operator: a table of 256 entries.
 
     Args:
-        kind: The operator: "GELU", "LOGISTIC" or "TANH".
+        kind: The operator: "ELU", "GELU", "LEAKY_RELU", "LOGISTIC" or "TANH".
+        options: Options of the operator: GELU: approximate; LEAKY_RELU: alpha.
+        highest: Where the output is clipped to at most that, by the range of its grid.
         activations: `Scheme` of the output; LOGISTIC and TANH have a grid that the format fixes.
     """
 
-    def __init__(self, kind, **kwargs):
+    def __init__(self, kind, options=None, highest=None, **kwargs):
         super().__init__(**kwargs)
         if kind not in _FUNCTIONS:
             raise ValueError(
                 f"Layer {self.name!r}: unknown kind {kind!r}; one of {sorted(_FUNCTIONS)}."
             )
         self.kind = kind
+        self.options = dict(options or {})
+        self.highest = highest
+        self.lowest = _LOWEST.get(kind)
         self.fixed = arithmetic.FIXED_GRIDS.get(kind)
 
     def get_config(self):
-        return {**super().get_config(), "kind": self.kind}
+        return {
+            **super().get_config(),
+            "kind": self.kind,
+            "options": self.options,
+            "highest": self.highest,
+        }
 
     def compute_output_shape(self, input_shape):
         return input_shape
 
     def infer_float(self, x, observing):
-        function = _FUNCTIONS[self.kind]
-        return function(x, approximate=False) if self.kind == "GELU" else function(x)
+        y = _FUNCTIONS[self.kind](x, **self.options)
+        return y if self.highest is None else ops.minimum(y, self.highest)
 
     def infer_integer(self, x):
         (source,) = self.input_grids()
-        table = arithmetic.function_table(self.kind, source, self.output_quantizer.grid())
+        output = self.output_quantizer.grid()
+        table = arithmetic.function_table(self.kind, source, output, **self.options)
         return arithmetic.lookup(x, source, table)
 
     def freeze(self, inputs, output_shape):
         output = self.describe_output(output_shape)
-        options = {"approximate": False} if self.kind == "GELU" else {}
+        options = dict(self.options)
         return [integer.Operator(self.kind, self.name, inputs, [output], options=options)], output
 
 

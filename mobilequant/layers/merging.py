@@ -1,4 +1,8 @@
-"""Two tensors to one: sums, products, and the matrix products of attention."""
+"""Two tensors to one: sums, products, and the matrix products of attention.
+
+Tensors broadcast as in Keras' merging layers: behind the batch, a tensor of fewer dimensions gets
+new ones of size 1.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +12,42 @@ from keras import ops
 from mobilequant import integer
 from mobilequant.integer import arithmetic
 from mobilequant.layers.folded import FUSED_ACTIVATIONS
+from mobilequant.layers.frozen import reshape_before
 from mobilequant.layers.structure import Unweighted
 
 #: Activations that ADD and MUL fuse.
 MERGE_ACTIVATIONS = ("linear", "relu", "relu6")
+
+
+def aligned(*tensors):
+    """The tensors, all of as many dimensions as the one that has most."""
+    rank = max(len(tensor.shape) for tensor in tensors)
+    missing = [tuple(range(1, 1 + rank - len(tensor.shape))) for tensor in tensors]
+    return [
+        ops.expand_dims(x, axes) if axes else x for x, axes in zip(tensors, missing, strict=True)
+    ]
+
+
+def broadcast_shape(shapes) -> tuple:
+    """The shape that tensors of these shapes, batch first, broadcast to."""
+    rank = max(len(shape) for shape in shapes)
+    shapes = [(shape[0], *(1,) * (rank - len(shape)), *shape[1:]) for shape in shapes]
+    return tuple(
+        None if None in sizes and set(sizes) <= {None, 1} else max(n for n in sizes if n)
+        for sizes in zip(*shapes, strict=True)
+    )
+
+
+def align_before(name, inputs):
+    """As `aligned`, in the frozen graph: (operators, tensors)."""
+    rank = max(len(tensor.shape) for tensor in inputs)
+    operators, tensors = [], []
+    for i, tensor in enumerate(inputs):
+        shape = (*(1,) * (rank - len(tensor.shape)), *tensor.shape)
+        before, tensor = reshape_before(f"{name}/operand{i}", tensor, shape)
+        operators += before
+        tensors.append(tensor)
+    return operators, tensors
 
 
 class _Merge(Unweighted):
@@ -38,10 +74,7 @@ class _Merge(Unweighted):
         return {**super().get_config(), "activation": self.activation}
 
     def compute_output_shape(self, input_shape):
-        a, b = input_shape
-        return tuple(
-            m if n == 1 else n if m == 1 or m is None else m for m, n in zip(a, b, strict=True)
-        )
+        return broadcast_shape(input_shape)
 
     def combine(self, a, b):
         """The two real tensors, before the activation."""
@@ -51,9 +84,10 @@ class _Merge(Unweighted):
         """Refuses grids whose arithmetic on the device is another."""
 
     def infer_float(self, a, b, observing):
-        return FUSED_ACTIVATIONS[self.activation].function(self.combine(a, b))
+        return FUSED_ACTIVATIONS[self.activation].function(self.combine(*aligned(a, b)))
 
     def infer_integer(self, a, b):
+        a, b = aligned(a, b)
         output = self.output_quantizer.grid()
         activation = FUSED_ACTIVATIONS[self.activation].kind
         return self.arithmetic(a, b, *self.input_grids(), output, activation)
@@ -62,13 +96,14 @@ class _Merge(Unweighted):
         output = self.describe_output(output_shape)
         self.check(inputs, output)
         activation = FUSED_ACTIVATIONS[self.activation].kind
+        before, inputs = align_before(self.name, inputs)
         operator = integer.Operator(self.kind, self.name, inputs, [output], activation=activation)
-        return [operator], output
+        return [*before, operator], output
 
 
 @keras.saving.register_keras_serializable(package="mobilequant")
 class QuantizedAdd(_Merge):
-    """A quantized `keras.layers.Add` of two tensors: ADD on the device."""
+    """A quantized `keras.layers.Add` of two tensors, which may broadcast: ADD on the device."""
 
     kind = "ADD"
     arithmetic = staticmethod(arithmetic.add)
@@ -87,6 +122,17 @@ class QuantizedAdd(_Merge):
                     f"{largest:g} times. One branch is all but dead: look at its range, train on, "
                     "or remove it."
                 )
+
+
+@keras.saving.register_keras_serializable(package="mobilequant")
+class QuantizedSubtract(QuantizedAdd):
+    """A quantized `keras.layers.Subtract`, the first minus the second: SUB on the device."""
+
+    kind = "SUB"
+    arithmetic = staticmethod(arithmetic.subtract)
+
+    def combine(self, a, b):
+        return a - b
 
 
 @keras.saving.register_keras_serializable(package="mobilequant")

@@ -8,6 +8,7 @@ from keras import ops
 from mobilequant import integer
 from mobilequant.integer import arithmetic
 from mobilequant.layers.base import QuantizedLayer, build_quantizer
+from mobilequant.layers.frozen import inner
 from mobilequant.quantizers import Scheme
 
 
@@ -80,12 +81,11 @@ class QuantizedInput(Unweighted):
         return [], self.describe_output(output_shape)
 
 
-@keras.saving.register_keras_serializable(package="mobilequant")
-class QuantizedGlobalAveragePooling2D(Unweighted):
-    """A quantized `keras.layers.GlobalAveragePooling2D`: MEAN on the device.
+class _GlobalAveragePooling(Unweighted):
+    """The mean over all dimensions but the batch and the channels: MEAN on the device.
 
     Args:
-        keepdims: Whether height and width stay, as size 1.
+        keepdims: Whether height and width (or the length) stay, as size 1.
         activations: `Scheme` of the output.
     """
 
@@ -94,48 +94,96 @@ class QuantizedGlobalAveragePooling2D(Unweighted):
         self.keepdims = keepdims
 
     def compute_output_shape(self, input_shape):
-        batch, _, _, channels = input_shape
-        return (batch, 1, 1, channels) if self.keepdims else (batch, channels)
+        batch, *size, channels = input_shape
+        return (batch, *[1 for _ in size], channels) if self.keepdims else (batch, channels)
 
     def get_config(self):
         return {**super().get_config(), "keepdims": self.keepdims}
 
     def infer_float(self, x, observing):
-        return ops.mean(x, axis=(1, 2), keepdims=self.keepdims)
+        return ops.mean(x, axis=_inner_axes(x), keepdims=self.keepdims)
 
     def infer_integer(self, centred):
         (source,) = self.input_grids()
+        output = self.output_quantizer.grid()
         return arithmetic.mean(
-            centred, source, self.output_quantizer.grid(), axes=(1, 2), keepdims=self.keepdims
+            centred, source, output, axes=_inner_axes(centred), keepdims=self.keepdims
         )
 
     def freeze(self, inputs, output_shape):
         output = self.describe_output(output_shape)
-        options = {"axes": (1, 2), "keepdims": self.keepdims}
+        axes = tuple(range(1, len(inputs[0].shape)))
+        options = {"axes": axes, "keepdims": self.keepdims}
         return [integer.Operator("MEAN", self.name, inputs, [output], options=options)], output
 
 
 @keras.saving.register_keras_serializable(package="mobilequant")
-class QuantizedSoftmax(Unweighted):
-    """Softmax over the last dimension: SOFTMAX on the device, output grid (1/256, −128).
+class QuantizedGlobalAveragePooling1D(_GlobalAveragePooling):
+    """A quantized `keras.layers.GlobalAveragePooling1D`, see there."""
 
+
+@keras.saving.register_keras_serializable(package="mobilequant")
+class QuantizedGlobalAveragePooling2D(_GlobalAveragePooling):
+    """A quantized `keras.layers.GlobalAveragePooling2D`."""
+
+
+@keras.saving.register_keras_serializable(package="mobilequant")
+class QuantizedSoftmax(Unweighted):
+    """Softmax over one dimension: SOFTMAX on the device, output grid (1/256, −128).
+
+    The device takes the last dimension; for another one a TRANSPOSE comes before and behind.
     In training its output stays float: a probability rounded to 0 has no logarithm. In inference
     it is the device's: multiples of 1/256, so that a loss is coarser than an accuracy.
+
+    Args:
+        axis: The dimension, the batch being 0; −1 is the last.
+        activations: `Scheme` of the output.
     """
 
     fixed = (1 / 256, -128)
+
+    def __init__(self, axis=-1, **kwargs):
+        super().__init__(**kwargs)
+        self.axis = axis
+
+    def get_config(self):
+        return {**super().get_config(), "axis": self.axis}
 
     def compute_output_shape(self, input_shape):
         return input_shape
 
     def infer_float(self, x, observing):
-        return ops.softmax(x, axis=-1)
+        return ops.softmax(x, axis=self.axis)
 
     def infer_integer(self, centred):
         (source,) = self.input_grids()
-        return arithmetic.softmax(centred, source, self.output_quantizer.grid())
+        centred = ops.swapaxes(centred, self.axis, -1)
+        y = arithmetic.softmax(centred, source, self.output_quantizer.grid())
+        return ops.swapaxes(y, self.axis, -1)
 
     def freeze(self, inputs, output_shape):
+        (source,) = inputs
         output = self.describe_output(output_shape)
         options = {"beta": 1.0}
-        return [integer.Operator("SOFTMAX", self.name, inputs, [output], options=options)], output
+        rank = len(output_shape)
+        axis = self.axis % rank
+        if axis == rank - 1:
+            return [
+                integer.Operator("SOFTMAX", self.name, inputs, [output], options=options)
+            ], output
+        permutation = list(range(rank))
+        permutation[axis], permutation[-1] = permutation[-1], permutation[axis]
+        options = {"permutation": tuple(permutation)}
+        shape = [source.shape[i - 1] for i in permutation[1:]]
+        turned = inner(f"{self.name}/turned", shape, source)
+        result = inner(f"{self.name}/softmax", shape, output)
+        return [
+            integer.Operator("TRANSPOSE", turned.name, [source], [turned], options=options),
+            integer.Operator("SOFTMAX", result.name, [turned], [result], options={"beta": 1.0}),
+            integer.Operator("TRANSPOSE", self.name, [result], [output], options=options),
+        ], output
+
+
+def _inner_axes(x):
+    """All dimensions but the batch and the channels."""
+    return tuple(range(1, len(x.shape) - 1))

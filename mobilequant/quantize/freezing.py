@@ -7,12 +7,10 @@ import numpy as np
 from keras import ops
 
 from mobilequant import integer, layers
-from mobilequant.layers.base import GRID_PRESERVING, QuantizedLayer
+from mobilequant.layers.base import QuantizedLayer
+from mobilequant.layers.moving import MOVING, frozen_form
 from mobilequant.quantize.graph import ModelGraph
 from mobilequant.quantize.state import quantized_layers
-
-#: Stock layers that are operators of their own: they move values and keep the grid.
-_MOVING = (keras.layers.ZeroPadding2D, keras.layers.Flatten, keras.layers.Reshape)
 
 
 def freeze(qmodel) -> integer.FrozenGraph:
@@ -83,7 +81,7 @@ def infer_tensors(qmodel, batch, names=None) -> dict[str, np.ndarray]:
     for call in ModelGraph(qmodel).calls:
         if isinstance(call.layer, layers.QuantizedInput):
             name = call.inputs[0]._keras_history.operation.name
-        elif isinstance(call.layer, (QuantizedLayer, *_MOVING)):
+        elif isinstance(call.layer, (QuantizedLayer, *MOVING)):
             name = call.name
         else:
             continue
@@ -170,18 +168,10 @@ def _require_static(call, shapes):
 
 def _freeze_stock(call, source, shape):
     """Stock layers that stay in a quantized model."""
-    layer = call.layer
-    kind, options = None, {}
-    if isinstance(layer, keras.layers.ZeroPadding2D):
-        kind, options = "PAD", {"paddings": (*map(tuple, layer.padding), (0, 0))}
-    elif isinstance(layer, _MOVING):
-        kind = "RESHAPE"
-    elif not isinstance(layer, GRID_PRESERVING):
-        raise ValueError(f"Layer {layer.name!r} ({type(layer).__name__}) has no frozen form.")
-    if kind is None:
-        return [], source
-    output = integer.Tensor(layer.name, shape[1:], source.scale, source.zero_point)
-    return [integer.Operator(kind, layer.name, [source], [output], options=options)], output
+    form = frozen_form(call.layer, source, shape[1:])
+    if form is None:
+        raise ValueError(f"Layer {call.name!r} ({type(call.layer).__name__}) has no frozen form.")
+    return form
 
 
 def _output_grid(tensor):

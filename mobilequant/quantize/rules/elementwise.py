@@ -1,91 +1,190 @@
-"""Operators that go element by element: additions, products, activations as layers."""
+"""Operators that go element by element: additions, products, extrema, activations as layers."""
 
 from __future__ import annotations
 
 import keras
 
 from mobilequant import layers
-from mobilequant.layers.folded import FUSED_ACTIVATIONS
-from mobilequant.quantize.rules.activations import plan_of, plan_of_function
-from mobilequant.quantize.rules.registry import Rule, Unsupported, name_of, register_rule
+from mobilequant.quantize.rules.activations import known, plan_of
+from mobilequant.quantize.rules.composite import Composite
+from mobilequant.quantize.rules.registry import (
+    Rule,
+    Unsupported,
+    clone_layer,
+    name_of,
+    register_rule,
+)
 
 
 class _MergeRule(Rule):
-    """Two tensors to one; absorbs a ReLU."""
+    """Two tensors to one, broadcast; absorbs a ReLU. More than two are a chain."""
 
     quantized: type = None
+    operator = ""
 
     def absorbs(self, group, following, context):
         plan = plan_of(following.layer)
         if len(group) > 1 or context.graph.is_shared(following) or plan is None:
             return False
-        return plan.behind is None and plan.fused in layers.MERGE_ACTIVATIONS
-
-    def check(self, call):
-        """Refuses shapes that the operator does not take."""
+        return (
+            plan.behind is None and plan.refusal is None and plan.fused in layers.MERGE_ACTIVATIONS
+        )
 
     def build(self, group, context):
+        context.require(self.operator)
         call = group[0]
-        self.check(call)
         activation = plan_of(group[1].layer).fused if len(group) > 1 else "linear"
-        return [
-            self.quantized(activation, activations=context.recipe.outputs, name=call.layer.name)
-        ]
+        make = self._layer(context)
+        if len(call.inputs) == 2:
+            return [make(activation, name=call.layer.name)]
+
+        def chain(name, tensors):
+            value, *others = tensors
+            for i, other in enumerate(others):
+                last = i == len(others) - 1
+                layer = (
+                    make(activation, name=name)
+                    if last
+                    else make("linear", name=f"{name}_first{i + 2}")
+                )
+                value = layer([value, other])
+            return value
+
+        return [Composite(chain, call.layer.name)]
+
+    def _layer(self, context):
+        def make(activation, name):
+            return self.quantized(activation, activations=context.recipe.outputs, name=name)
+
+        return make
 
 
 @register_rule(keras.layers.Add)
 class AddRule(_MergeRule):
-    """Addition of two tensors of one shape."""
+    """Sum of two or more tensors."""
 
     quantized = layers.QuantizedAdd
+    operator = "ADD"
 
-    def check(self, call):
-        shapes = [tuple(tensor.shape) for tensor in call.inputs]
-        if len(shapes) != 2 or shapes[0] != shapes[1]:
-            raise Unsupported(f"only two tensors of one shape are added, not {shapes}.")
+
+@register_rule(keras.layers.Subtract)
+class SubtractRule(_MergeRule):
+    """The first tensor minus the second."""
+
+    quantized = layers.QuantizedSubtract
+    operator = "SUB"
 
 
 @register_rule(keras.layers.Multiply)
 class MultiplyRule(_MergeRule):
-    """Product of two tensors; dimensions of size 1 are repeated, as a gate for each channel."""
+    """Product of two or more tensors."""
 
     quantized = layers.QuantizedMultiply
-
-    def check(self, call):
-        shapes = [tuple(tensor.shape) for tensor in call.inputs]
-        if len(shapes) != 2 or len(shapes[0]) != len(shapes[1]):
-            raise Unsupported(f"two tensors of the same rank are multiplied, not {shapes}.")
+    operator = "MUL"
 
 
-@register_rule(keras.layers.Softmax, keras.layers.Activation, keras.layers.ReLU)
+class _ExtremumRule(Rule):
+    """The larger or smaller of two or more tensors."""
+
+    quantized: type = None
+    operator = ""
+
+    def build(self, group, context):
+        layer = group[0].layer
+        if context.flows_in_float:
+            return [clone_layer(layer)]
+        context.require(self.operator, "QUANTIZE")
+        return [self.quantized(activations=context.recipe.outputs, name=layer.name)]
+
+
+@register_rule(keras.layers.Maximum)
+class MaximumRule(_ExtremumRule):
+    """Element by element the largest value."""
+
+    quantized = layers.QuantizedMaximum
+    operator = "MAXIMUM"
+
+
+@register_rule(keras.layers.Minimum)
+class MinimumRule(_ExtremumRule):
+    """Element by element the smallest value."""
+
+    quantized = layers.QuantizedMinimum
+    operator = "MINIMUM"
+
+
+@register_rule(keras.layers.Concatenate)
+class ConcatenateRule(Rule):
+    """Concatenation along any dimension but the batch."""
+
+    def build(self, group, context):
+        call = group[0]
+        layer, rank = call.layer, len(call.inputs[0].shape)
+        if context.flows_in_float:
+            return [clone_layer(layer)]
+        if layer.axis % rank == 0:
+            raise Unsupported("concatenation of batches; concatenate along another dimension.")
+        context.require("CONCATENATION", "QUANTIZE")
+        return [
+            layers.QuantizedConcatenate(
+                layer.axis % rank, activations=context.recipe.outputs, name=layer.name
+            )
+        ]
+
+
+@register_rule(keras.layers.Activation, keras.layers.ReLU, keras.layers.LeakyReLU, keras.layers.ELU)
 class ActivationRule(Rule):
     """Activations that the layer before them does not absorb."""
 
     def build(self, group, context):
         layer = group[0].layer
-        if isinstance(layer, keras.layers.Softmax):
-            return self.softmax(layer, len(group[0].inputs[0].shape), context)
         plan = plan_of(layer)
-        activation = getattr(layer, "activation", layer)
-        if activation is keras.activations.linear:
-            return [keras.layers.Identity(name=layer.name)]
         if context.flows_in_float:
-            raise Unsupported("flows in float.")
-        if activation is keras.activations.hard_silu:
-            context.require(*plan.operators)
-            outputs = context.recipe.outputs
-            return [layers.QuantizedHardSwish(False, activations=outputs, name=layer.name)]
-        if plan is None or plan.behind is None:
+            return [clone_layer(layer)]
+        if plan is None:
             raise Unsupported(
-                f"activation {name_of(activation)} has no rule here; directly behind a "
-                f"convolution or a Dense layer {', '.join(sorted(FUSED_ACTIVATIONS))} have."
+                f"activation {name_of(getattr(layer, 'activation', layer))} has no rule; these "
+                f"have one: {known()}."
             )
-        context.require(*plan.operators)
-        return plan.behind(layer.name, context)
+        if plan.refusal:
+            raise Unsupported(plan.refusal)
+        return (plan.alone or plan.behind)(layer.name, context)
 
-    def softmax(self, layer, rank, context):
-        if layer.axis not in (-1, rank - 1):
-            raise Unsupported(f"softmax over dimension {layer.axis}; only over the last.")
-        plan = plan_of_function(keras.activations.softmax)
-        context.require(*plan.operators)
-        return plan.behind(layer.name, context)
+
+@register_rule(keras.layers.PReLU)
+class PReLURule(Rule):
+    """A ReLU with learned slopes."""
+
+    def build(self, group, context):
+        layer = group[0].layer
+        if context.flows_in_float:
+            return [clone_layer(layer)]
+        context.require("PRELU")
+        return [
+            layers.QuantizedPReLU(
+                clone_layer(layer), activations=context.recipe.outputs, name=layer.name
+            )
+        ]
+
+
+@register_rule(keras.layers.Softmax)
+class SoftmaxRule(Rule):
+    """Softmax over one dimension."""
+
+    def build(self, group, context):
+        call = group[0]
+        layer, rank = call.layer, len(call.inputs[0].shape)
+        if context.flows_in_float:
+            return [clone_layer(layer)]
+        if len(call.inputs) > 1 or call.arguments.get("mask") is not None:
+            raise Unsupported("softmax with a mask; TFLite's has none.")
+        axes = layer.axis if isinstance(layer.axis, (list, tuple)) else (layer.axis,)
+        if len(axes) > 1 or axes[0] % rank == 0:
+            raise Unsupported(
+                f"softmax over the dimensions {layer.axis}; over any single one but the batch it "
+                "can be computed. Reshape so that there is one."
+            )
+        axis = axes[0] % rank
+        context.require("SOFTMAX", *(["TRANSPOSE"] if axis != rank - 1 else []))
+        axis = -1 if axis == rank - 1 else axis
+        return [layers.QuantizedSoftmax(axis, activations=context.recipe.outputs, name=layer.name)]

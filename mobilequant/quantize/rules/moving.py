@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import keras
 
-from mobilequant.layers.base import GRID_PRESERVING
+from mobilequant.layers.moving import TRAINING_ONLY
 from mobilequant.quantize.rules.registry import (
     Rule,
     clone_layer,
@@ -42,12 +42,42 @@ class ZeroPadding2DRule(Rule):
         return find_rule(group[1].layer).build(group[1:], context, padding="same")
 
 
-@register_rule(*(kind for kind in GRID_PRESERVING if kind is not keras.layers.ZeroPadding2D))
-class KeepRule(Rule):
-    """Layers that move or drop values and keep the grid: taken over as they are."""
+@register_rule(*TRAINING_ONLY)
+class TrainingOnlyRule(Rule):
+    """Layers that do nothing in inference: they train on, and are gone at export."""
 
     def build(self, group, context):
         return [clone_layer(group[0].layer)]
+
+
+#: What the layers below are on a device.
+_OPERATORS = {
+    keras.layers.Cropping1D: ("SLICE",),
+    keras.layers.Cropping2D: ("SLICE",),
+    keras.layers.Flatten: ("RESHAPE",),
+    keras.layers.GlobalMaxPooling1D: ("MAX_POOL_2D", "RESHAPE"),
+    keras.layers.GlobalMaxPooling2D: ("MAX_POOL_2D", "RESHAPE"),
+    keras.layers.MaxPooling1D: ("MAX_POOL_2D", "RESHAPE"),
+    keras.layers.MaxPooling2D: ("MAX_POOL_2D",),
+    keras.layers.Permute: ("TRANSPOSE",),
+    keras.layers.RepeatVector: ("RESIZE_NEAREST_NEIGHBOR", "RESHAPE"),
+    keras.layers.Reshape: ("RESHAPE",),
+    keras.layers.UpSampling1D: ("RESIZE_NEAREST_NEIGHBOR", "RESHAPE"),
+    keras.layers.ZeroPadding1D: ("PAD",),
+}
+
+
+@register_rule(*_OPERATORS)
+class KeepRule(Rule):
+    """Layers that move, select or drop values and keep the grid: taken over as they are."""
+
+    def build(self, group, context):
+        layer = group[0].layer
+        require_channels_last(layer)
+        if not context.flows_in_float:
+            kind = next(kind for kind in type(layer).__mro__ if kind in _OPERATORS)
+            context.require(*_OPERATORS[kind])
+        return [clone_layer(layer)]
 
 
 def _amounts_to_same(padding_call, convolution_call):

@@ -9,7 +9,7 @@ from keras import ops
 
 from mobilequant import layers
 from mobilequant.layers.scaling import LayerScale
-from mobilequant.quantize.rules.activations import plan_of, plan_of_function
+from mobilequant.quantize.rules.activations import Plan, known, plan_of, plan_of_function
 from mobilequant.quantize.rules.registry import (
     Rule,
     Unsupported,
@@ -43,7 +43,7 @@ class WeightedRule(Rule):
             scalar = isinstance(layer.scale, (int, float)) and layer.scale > 0
             return scalar and not layer.offset and not context.flows_in_float
         plan = plan_of(layer)
-        if plan is None or plan is plan_of_function(keras.activations.softmax):
+        if plan is None or plan.refusal or plan is plan_of_function(keras.activations.softmax):
             return False
         # What is not fused is a layer of its own in any case where the rest flows in float.
         return plan.behind is None and plan.fused != "hard_sigmoid" or not context.flows_in_float
@@ -77,26 +77,33 @@ class WeightedRule(Rule):
         """The calls that the operator absorbed."""
         return group[1:]
 
-    def plan(self, group):
+    def plan(self, group, context):
         """What the activation of the group becomes, and the layer that has it."""
         for call in self.behind(group):
             if plan_of(call.layer) is not None:
                 return plan_of(call.layer), call.layer
         head = group[0].layer
         plan = plan_of_function(getattr(head, "activation", keras.activations.linear))
+        if plan is None and context.flows_in_float:
+            return Plan(fused="", refusal="unknown"), head
         if plan is None:
             raise Unsupported(
-                f"activation {name_of(head.activation)} has no rule; see mobilequant.register_rule."
+                f"activation {name_of(head.activation)} has no rule; these have one: {known()}."
             )
+        if plan.refusal and not context.flows_in_float:
+            raise Unsupported(plan.refusal)
         return plan, head
 
     def build(self, group, context, **changes):
         """As `Rule.build`; `changes` go into the stock layer's configuration."""
         head = group[0].layer
-        plan, named = self.plan(group)
-        context.require(*plan.operators)
-        if context.flows_in_float and (plan.behind or plan.fused == "hard_sigmoid"):
-            rest = [keras.layers.Activation(named.activation, name=named.name)]
+        plan, named = self.plan(group, context)
+        if context.flows_in_float and (plan.behind or plan.refusal or plan.fused == "hard_sigmoid"):
+            rest = [
+                keras.layers.Activation(named.activation, name=named.name)
+                if named is head
+                else clone_layer(named)
+            ]
             fused, factor = "linear", 1.0
         else:
             rest = plan.behind(named.name, context) if plan.behind else []
