@@ -3,7 +3,7 @@
 from mobilequant.quantize.calibration import calibrate
 from mobilequant.quantize.freezing import freeze, infer_integers, infer_tensors
 from mobilequant.quantize.recipe import Recipe
-from mobilequant.quantize.rules import Rule, Unsupported, register_rule
+from mobilequant.quantize.rules import Rule, Unsupported, clone_layer, register_rule
 from mobilequant.quantize.state import set_phase
 from mobilequant.quantize.transform import quantize
 
@@ -12,6 +12,7 @@ __all__ = [
     "Rule",
     "Unsupported",
     "calibrate",
+    "clone_layer",
     "freeze",
     "infer_integers",
     "infer_tensors",

@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops
 
 from mobilequant import integer, layers
-from mobilequant.layers.base import QuantizedLayer
+from mobilequant.layers.base import GRID_PRESERVING, QuantizedLayer
 from mobilequant.layers.moving import MOVING, frozen_form
 from mobilequant.quantize.graph import ModelGraph
 from mobilequant.quantize.state import quantized_layers
@@ -28,7 +28,7 @@ def freeze(qmodel) -> integer.FrozenGraph:
     """
     graph = ModelGraph(qmodel)
     target, recipe = _origin(qmodel, graph)
-    _check(qmodel)
+    _check(qmodel, graph)
     tensors, operators = {}, []
     inputs = []
     for call in graph.calls:
@@ -114,7 +114,7 @@ def _origin(qmodel, graph):
     )
 
 
-def _check(qmodel):
+def _check(qmodel, graph):
     uncalibrated, off, obstacles = [], [], {}
     for layer in quantized_layers(qmodel):
         obstacle = layer.obstacle()
@@ -139,6 +139,18 @@ def _check(qmodel):
             + "".join(f"  {_some(names)}: {what}\n" for what, names in obstacles.items())
             + "For a .tflite file quantize it by a recipe with activations of 8 bits and linear "
             "weights, such as 'w8a8', 'w4a8', 'w2a8', 'ternary-a8' or 'w8a8-2:4'."
+        )
+    left = [
+        call.name
+        for call in graph.calls
+        if not isinstance(call.layer, (QuantizedLayer, *GRID_PRESERVING))
+    ]
+    if left:
+        raise ValueError(
+            f"Model {qmodel.name!r} trains and evaluates in Keras, but has layers left in float: "
+            f"{_some(left)}. Files are written with integers only: use layers that the device "
+            "computes in integers and quantize without leave_float, or end the model before these, "
+            "keras.Model(qmodel.input, …), and compute the rest in the app."
         )
     if uncalibrated:
         raise ValueError(
@@ -175,7 +187,11 @@ def _freeze_stock(call, source, shape):
 
 
 def _output_grid(tensor):
-    grid = layers.base.source_of(tensor).output_quantizer.grid()
+    source = layers.base.source_of(tensor)
+    if source is None:
+        name = tensor._keras_history.operation.name
+        raise ValueError(f"Layer {name!r} gives floats (leave_float): there are no integers.")
+    grid = source.output_quantizer.grid()
     return np.float32(ops.convert_to_numpy(grid.scale)), int(ops.convert_to_numpy(grid.zero_point))
 
 

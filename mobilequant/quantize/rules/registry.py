@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 
-import keras
-
 from mobilequant.quantize.graph import Call, Graph
 from mobilequant.quantize.recipe import Recipe
 from mobilequant.quantize.rules.roles import WEIGHTED, roles_of
@@ -161,8 +159,10 @@ def clone_layer(layer, **changes):
         layer: The stock layer.
         changes: To its configuration.
     """
-    # Variables of a mixed policy are float32: the copy computes as exactly as they are.
-    config = {**layer.get_config(), "dtype": "float32", **changes}
+    config = {**layer.get_config(), **changes}
+    if "dtype" in config:
+        # Variables of a mixed policy are float32: the copy computes as exactly as they are.
+        config["dtype"] = "float32"
     copy = type(layer).from_config(config)
     if layer.built and layer.weights:
         copy.build_from_config(layer.get_build_config())
