@@ -8,6 +8,13 @@ from mobilequant.layers.activations import (
     QuantizedSilu,
 )
 from mobilequant.layers.base import QuantizedLayer
+from mobilequant.layers.convolutions import (
+    QuantizedChannelwise,
+    QuantizedConv1D,
+    QuantizedConv1DTranspose,
+    QuantizedConv2DTranspose,
+    QuantizedDepthwiseConv1D,
+)
 from mobilequant.layers.folded import (
     FoldedLayer,
     QuantizedConv2D,
@@ -55,9 +62,14 @@ __all__ = [
     "QuantizedAdd",
     "QuantizedAveragePooling",
     "QuantizedBilinearResizing",
+    "QuantizedChannelwise",
     "QuantizedConcatenate",
+    "QuantizedConv1D",
+    "QuantizedConv1DTranspose",
     "QuantizedConv2D",
+    "QuantizedConv2DTranspose",
     "QuantizedDense",
+    "QuantizedDepthwiseConv1D",
     "QuantizedDepthwiseConv2D",
     "QuantizedDot",
     "QuantizedFunction",

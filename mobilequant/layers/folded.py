@@ -20,6 +20,7 @@ from mobilequant.integer import arithmetic
 from mobilequant.integer.arithmetic import Grid
 from mobilequant.layers.activation_quantizer import FLOAT, observation_method
 from mobilequant.layers.base import QuantizedLayer, build_quantizer, describe
+from mobilequant.layers.frozen import image_frame
 from mobilequant.layers.normalization import batch_normalize, inference_factors
 from mobilequant.layers.variables import read
 from mobilequant.layers.weight_quantizer import WeightQuantizer
@@ -146,7 +147,7 @@ class FoldedLayer(QuantizedLayer):
         if not self.layer.built:
             self.layer.build(input_shape)
         if self.normalization is not None and not self.normalization.built:
-            self.normalization.build(self.layer.compute_output_shape(input_shape))
+            self.normalization.build(self.compute_output_shape(input_shape))
         self.weight_quantizer = WeightQuantizer(self.weight_scheme, name="weight_quantizer")
         self.weight_quantizer.build(self.flat_kernel())
         self.output_quantizer = build_quantizer(
@@ -207,9 +208,26 @@ class FoldedLayer(QuantizedLayer):
         """The operator of `integer.arithmetic`."""
         raise NotImplementedError
 
+    def device_kernel(self, flat):
+        """`flat_kernel` in the layout of the frozen operator's weights."""
+        return self.restore_kernel(flat)
+
     def options(self) -> dict:
         """Options of the frozen operator."""
         return {}
+
+    def frame(self, source, output):
+        """What stands around the frozen operator, where its tensors have another shape.
+
+        Returns:
+            operators before it, its input, its output, operators behind it.
+        """
+        return [], source, output, []
+
+    @property
+    def fused_kind(self) -> str:
+        """Its activation as the operator has it."""
+        return self.fused.kind
 
     @property
     def fused(self) -> FusedActivation:
@@ -282,31 +300,31 @@ class FoldedLayer(QuantizedLayer):
             bias,
             arithmetic.multiplier(source.scale, scales, output.scale),
             output,
-            self.fused.kind,
+            self.fused_kind,
         )
 
     def freeze(self, inputs, output_shape):
-        (source,) = inputs
         output = self.describe_output(output_shape)
+        before, source, result, after = self.frame(inputs[0], output)
         kernel, scales, bias = self.fold(*self.input_grids(), self.output_quantizer.grid())
         kernel, scales, bias = (
-            ops.convert_to_numpy(v) for v in (self.restore_kernel(kernel), scales, bias)
+            ops.convert_to_numpy(v) for v in (self.device_kernel(kernel), scales, bias)
         )
         operator = integer.Operator(
             kind=self.kind,
             name=self.name,
             inputs=[source],
-            outputs=[output],
+            outputs=[result],
             weights=integer.Weights(
                 values=kernel.astype(np.int8),
                 scales=np.atleast_1d(scales).astype(np.float32),
                 bits=self.weight_scheme.storage_bits,
                 bias=bias.astype(np.int32),
             ),
-            activation=self.fused.kind,
+            activation=self.fused_kind,
             options=self.options(),
         )
-        return [operator], output
+        return [*before, operator, *after], output
 
     def fold(self, source: Grid, output: Grid):
         """Integers, scales and biases with batch normalization folded in, exactly.
@@ -411,8 +429,8 @@ class QuantizedDepthwiseConv2D(QuantizedConv2D):
     arithmetic = staticmethod(arithmetic.depthwise_convolution)
 
     def flat_kernel(self):
-        height, width, channels, multiplier = self.layer.kernel.shape
-        return ops.reshape(self.layer.kernel, (height, width, channels * multiplier))
+        *size, channels, multiplier = self.layer.kernel.shape
+        return ops.reshape(self.layer.kernel, (*size, channels * multiplier))
 
     def restore_kernel(self, flat):
         return ops.reshape(flat, self.layer.kernel.shape)
@@ -426,9 +444,23 @@ class QuantizedDepthwiseConv2D(QuantizedConv2D):
 
 @keras.saving.register_keras_serializable(package="mobilequant")
 class QuantizedDense(FoldedLayer):
-    """A quantized `keras.layers.Dense` on 2-D inputs: FULLY_CONNECTED on the device."""
+    """A quantized `keras.layers.Dense` on inputs of any rank: FULLY_CONNECTED on the device.
+
+    Args:
+        as_convolution: Whether it is a 1×1 CONV_2D on the device, which has a scale an output
+            channel, so that what differs from channel to channel folds into it exactly.
+    """
 
     kind = "FULLY_CONNECTED"
+
+    def __init__(self, *args, as_convolution=False, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.as_convolution = as_convolution
+        if as_convolution:
+            self.kind = "CONV_2D"
+
+    def get_config(self):
+        return {**super().get_config(), "as_convolution": self.as_convolution}
 
     def product(self, x, kernel):
         return ops.matmul(x, kernel)
@@ -437,3 +469,16 @@ class QuantizedDense(FoldedLayer):
         return arithmetic.fully_connected(
             x, kernel, self.weight_quantizer.largest, bias, scaling, output, activation
         )
+
+    def device_kernel(self, flat):
+        return flat[None, None] if self.as_convolution else flat
+
+    def options(self):
+        if not self.as_convolution:
+            return {}
+        return {"strides": (1, 1), "dilation": (1, 1), "padding": "VALID"}
+
+    def frame(self, source, output):
+        if not self.as_convolution:
+            return super().frame(source, output)
+        return image_frame(self.name, source, output)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from mobilequant import integer
 
 
@@ -49,3 +51,26 @@ def rescale_before(name: str, source, like):
         return [], source
     tensor = inner(name, source.shape, like)
     return [copy("QUANTIZE", name, source, tensor)], tensor
+
+
+def as_image(shape) -> tuple:
+    """A shape without the batch as height, width and channels."""
+    *size, channels = shape
+    if len(size) > 2:
+        size = [math.prod(size)]
+    return (*(1,) * (2 - len(size)), *size, channels)
+
+
+def image_frame(name: str, source, output):
+    """RESHAPEs around an operator on images, where a layer's tensors have other ranks.
+
+    Args:
+        name: Of the layer.
+        source, output: The layer's tensors.
+
+    Returns:
+        operators before it, the image that it takes, the one that it gives, operators behind it.
+    """
+    before, image = reshape_before(f"{name}/image", source, as_image(source.shape))
+    result, after = reshape_after(f"{name}/result", as_image(output.shape), output)
+    return before, image, result, after

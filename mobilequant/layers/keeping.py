@@ -12,7 +12,8 @@ from keras import ops
 from mobilequant.integer import arithmetic
 from mobilequant.layers.activation_quantizer import observation_method
 from mobilequant.layers.base import QuantizedLayer
-from mobilequant.layers.moving import as_image, pool, pool_geometry, resize
+from mobilequant.layers.frozen import as_image
+from mobilequant.layers.moving import pool, pool_geometry, resize
 
 
 class GridKeeper(QuantizedLayer):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import keras
 
 from mobilequant import integer
-from mobilequant.layers.frozen import copy, reshape_after, reshape_before
+from mobilequant.layers.frozen import as_image, copy, image_frame, reshape_after, reshape_before
 from mobilequant.layers.scaling import StochasticDepth
 
 #: Layers that act in training only: gone at export.
@@ -47,12 +47,6 @@ def frozen_form(layer, source: integer.Tensor, shape):
     return None
 
 
-def as_image(shape) -> tuple:
-    """A shape without the batch as height, width and channels."""
-    *size, channels = shape
-    return (*(1,) * (2 - len(size)), *size, channels)
-
-
 def pool_geometry(layer) -> dict:
     """Options of a pooling operator: those of a stock layer over one or two dimensions."""
     pad = (1,) * (2 - len(layer.pool_size))
@@ -65,8 +59,7 @@ def pool_geometry(layer) -> dict:
 
 def pool(kind, name, source, output, options):
     """A pooling operator, with what makes an image of a sequence around it."""
-    before, image = reshape_before(f"{name}/image", source, as_image(source.shape))
-    pooled, after = reshape_after(f"{name}/pooled", as_image(output.shape), output)
+    before, image, pooled, after = image_frame(name, source, output)
     return [*before, copy(kind, name, image, pooled, **options), *after]
 
 

@@ -25,7 +25,6 @@ class WeightedRule(Rule):
     """Base: absorbs a batch normalization, a factor (`LayerScale`, `Rescaling`), an activation."""
 
     quantized: type = None
-    absorbs_factors = True
 
     def absorbs(self, group, following, context):
         head = group[0].layer
@@ -36,9 +35,9 @@ class WeightedRule(Rule):
             return False
         layer = following.layer
         if isinstance(layer, keras.layers.BatchNormalization):
-            return self.absorbs_factors and not behind
+            return not behind
         if isinstance(layer, LayerScale):
-            return self.absorbs_factors and not any(isinstance(b, LayerScale) for b in behind)
+            return not any(isinstance(b, LayerScale) for b in behind)
         if isinstance(layer, keras.layers.Rescaling):
             scalar = isinstance(layer.scale, (int, float)) and layer.scale > 0
             return scalar and not layer.offset and not context.flows_in_float
@@ -67,6 +66,10 @@ class WeightedRule(Rule):
 
     def changes(self, group, context) -> dict:
         """Changes to the stock layer's configuration; refuses what the operator cannot do."""
+        return {}
+
+    def options(self, group) -> dict:
+        """Further arguments of the quantized layer."""
         return {}
 
     def stock_layer(self, group, changes):
@@ -127,6 +130,7 @@ class WeightedRule(Rule):
             activations=context.recipe.outputs,
             inputs=context.input_scheme(group[0]),
             factor=factor,
+            **self.options(group),
             name=f"{head.name}_{plan.suffix}" if rest and named is head else head.name,
         )
         return [operator, *rest]
@@ -141,8 +145,14 @@ class Conv2DRule(WeightedRule):
     def changes(self, group, context):
         layer = group[0].layer
         require_channels_last(layer)
-        if tuple(layer.dilation_rate) != (1, 1) and tuple(layer.strides) != (1, 1):
+        dilated = any(rate > 1 for rate in _each(layer.dilation_rate))
+        if dilated and any(stride > 1 for stride in _each(layer.strides)):
             raise Unsupported("strides together with dilation are not computed by TFLite.")
+        if getattr(layer, "groups", 1) > 1 and context.target.operators["CONV_2D"] < 6:
+            raise Unsupported(
+                f"a convolution in {layer.groups} groups, which target {context.target.name!r} "
+                "does not run; use a DepthwiseConv2D and a 1×1 Conv2D."
+            )
         return {}
 
 
@@ -153,37 +163,202 @@ class DepthwiseConv2DRule(Conv2DRule):
     quantized = layers.QuantizedDepthwiseConv2D
 
     def weights(self, group, context):
-        scheme = super().weights(group, context)
-        return dataclasses.replace(scheme, sparsity=None, sparsity_ramp=0)
+        return _dense(super().weights(group, context))
 
 
-@register_rule(keras.layers.Conv2DTranspose, keras.layers.SeparableConv2D)
-class NoConvolutionRule(Rule):
-    """Subclasses of Conv2D's base that the rule of Conv2D must not be taken for."""
+class _CausalRule(Conv2DRule):
+    """Convolutions over one dimension; "causal" ones are a zero padding and a "valid" one."""
 
-    def build(self, group, context):
-        raise Unsupported("this kind of convolution has no rule yet.")
+    def build(self, group, context, **changes):
+        layer = group[0].layer
+        context.require("RESHAPE")
+        if layer.padding != "causal":
+            return super().build(group, context, **changes)
+        (kernel,), (dilation,) = _each(layer.kernel_size), _each(layer.dilation_rate)
+        padding = keras.layers.ZeroPadding1D(
+            ((kernel - 1) * dilation, 0), name=f"{layer.name}_padding"
+        )
+        return [padding, *super().build(group, context, **changes, padding="valid")]
+
+
+@register_rule(keras.layers.Conv1D)
+class Conv1DRule(_CausalRule):
+    """Conv1D, channels last, groups included."""
+
+    quantized = layers.QuantizedConv1D
+
+
+@register_rule(keras.layers.DepthwiseConv1D)
+class DepthwiseConv1DRule(_CausalRule):
+    """DepthwiseConv1D; as `DepthwiseConv2DRule`."""
+
+    quantized = layers.QuantizedDepthwiseConv1D
+
+    def weights(self, group, context):
+        return _dense(super().weights(group, context))
+
+
+class _SeparableRule(Conv2DRule):
+    """A depthwise operator and a 1×1 convolution, which absorbs what follows."""
+
+    depthwise: tuple = ()
+    pointwise: type = None
+
+    def stock_layer(self, group, changes):
+        layer = group[0].layer
+        stock = self.pointwise(
+            layer.filters,
+            1,
+            use_bias=layer.use_bias,
+            kernel_initializer=layer.pointwise_initializer,
+            bias_initializer=layer.bias_initializer,
+            kernel_regularizer=layer.pointwise_regularizer,
+            bias_regularizer=layer.bias_regularizer,
+            kernel_constraint=layer.pointwise_constraint,
+            bias_constraint=layer.bias_constraint,
+            name=layer.name,
+        )
+        stock.build((*(None,) * (layer.rank + 1), layer.pointwise_kernel.shape[-2]))
+        stock.kernel.assign(layer.pointwise_kernel)
+        if layer.use_bias:
+            stock.bias.assign(layer.bias)
+        stock.trainable = layer.trainable
+        return stock
+
+    def build(self, group, context, **changes):
+        call = group[0]
+        scheme = context.input_scheme(call)
+        made, quantized = self.depthwise
+        first = quantized(
+            _depthwise_part(call.layer, made),
+            weights=_dense(self.weights(group, context)),
+            activations=context.recipe.outputs,
+            inputs=scheme,
+            name=f"{call.layer.name}_depthwise",
+        )
+        return [first, *super().build(group, context)]
+
+
+@register_rule(keras.layers.SeparableConv2D)
+class SeparableConv2DRule(_SeparableRule):
+    """SeparableConv2D, channels last."""
+
+    depthwise = keras.layers.DepthwiseConv2D, layers.QuantizedDepthwiseConv2D
+    pointwise = keras.layers.Conv2D
+    quantized = layers.QuantizedConv2D
+
+
+@register_rule(keras.layers.SeparableConv1D)
+class SeparableConv1DRule(_SeparableRule):
+    """SeparableConv1D, channels last."""
+
+    depthwise = keras.layers.DepthwiseConv1D, layers.QuantizedDepthwiseConv1D
+    pointwise = keras.layers.Conv1D
+    quantized = layers.QuantizedConv1D
+
+
+@register_rule(keras.layers.Conv2DTranspose)
+class Conv2DTransposeRule(WeightedRule):
+    """Conv2DTranspose, channels last."""
+
+    quantized = layers.QuantizedConv2DTranspose
+
+    def changes(self, group, context):
+        layer = group[0].layer
+        require_channels_last(layer)
+        context.require("TRANSPOSE_CONV")
+        if any(rate > 1 for rate in _each(layer.dilation_rate)):
+            raise Unsupported("dilation of a transposed convolution; TFLite's has none.")
+        if layer.output_padding is not None and any(_each(layer.output_padding)):
+            raise Unsupported("output_padding; leave it out, and put a ZeroPadding behind.")
+        pairs = list(zip(_each(layer.kernel_size), _each(layer.strides), strict=True))
+        if any(kernel < stride for kernel, stride in pairs):
+            raise Unsupported(
+                f"a kernel of {layer.kernel_size} with strides of {layer.strides} leaves gaps, "
+                "which LiteRT computes otherwise than Keras; use a kernel as large as the strides."
+            )
+        return {}
+
+
+@register_rule(keras.layers.Conv1DTranspose)
+class Conv1DTransposeRule(Conv2DTransposeRule):
+    """Conv1DTranspose, channels last."""
+
+    quantized = layers.QuantizedConv1DTranspose
 
 
 @register_rule(keras.layers.Dense)
 class DenseRule(WeightedRule):
-    """Dense on 2-D inputs; one scale, as runtimes before 2.17 and the Edge TPU demand."""
+    """Dense on inputs of any rank; one scale, as runtimes before 2.17 and the Edge TPU demand.
+
+    What differs from channel to channel does not fold into one scale: with a batch normalization
+    or a layer scale behind it, a Dense layer is a 1×1 convolution on the device.
+    """
 
     quantized = layers.QuantizedDense
-    # A normalization has a factor a channel, the device one scale for all of them.
-    absorbs_factors = False
+
+    def absorbs(self, group, following, context):
+        by_channel = isinstance(following.layer, (keras.layers.BatchNormalization, LayerScale))
+        if by_channel and context.flows_in_float:
+            return False
+        return super().absorbs(group, following, context)
+
+    def as_convolution(self, group):
+        """Whether something behind it differs from channel to channel."""
+        kinds = (keras.layers.BatchNormalization, LayerScale)
+        return any(isinstance(call.layer, kinds) for call in self.behind(group))
+
+    def weights(self, group, context):
+        scheme = super().weights(group, context)
+        if scheme.granularity != "channel" or not context.recipe.outputs.on_device_grid:
+            return scheme
+        target = context.target
+        granularity = (
+            target.convolution_granularity
+            if self.as_convolution(group)
+            else target.dense_granularity
+        )
+        return dataclasses.replace(scheme, granularity=granularity)
 
     def granularity(self, context):
-        return context.target.dense_granularity
+        return "channel"
 
     def changes(self, group, context):
-        rank = len(group[0].inputs[0].shape)
-        if rank != 2:
-            raise Unsupported(
-                f"Dense on an input of {rank} dimensions has no rule yet; flatten it, or use a "
-                "1×1 Conv2D."
-            )
+        if self.as_convolution(group):
+            context.require("CONV_2D", "RESHAPE")
         return {}
+
+    def options(self, group):
+        return {"as_convolution": True} if self.as_convolution(group) else {}
+
+
+def _each(sizes):
+    return (sizes,) if isinstance(sizes, int) else tuple(sizes)
+
+
+def _dense(scheme):
+    """The scheme of depthwise kernels: nothing to leave out of an input dimension of 1."""
+    return dataclasses.replace(scheme, sparsity=None, sparsity_ramp=0)
+
+
+def _depthwise_part(layer, kind):
+    """The depthwise half of a separable convolution, without bias."""
+    stock = kind(
+        layer.kernel_size,
+        strides=layer.strides,
+        padding=layer.padding,
+        dilation_rate=layer.dilation_rate,
+        depth_multiplier=layer.depth_multiplier,
+        use_bias=False,
+        depthwise_initializer=layer.depthwise_initializer,
+        depthwise_regularizer=layer.depthwise_regularizer,
+        depthwise_constraint=layer.depthwise_constraint,
+        name=f"{layer.name}_depthwise",
+    )
+    stock.build((*(None,) * (layer.rank + 1), layer.depthwise_kernel.shape[-2]))
+    stock.kernel.assign(layer.depthwise_kernel)
+    stock.trainable = layer.trainable
+    return stock
 
 
 def plain_normalization(call):
