@@ -5,6 +5,8 @@
 
 PYTHON ?= python3.11
 VENV   ?= .venv
+# Tests run in so many processes, a file at a time in each.
+JOBS   ?= 2
 
 BIN   := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -17,7 +19,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo "  (VENV=$(VENV) and PYTHON=$(PYTHON) can be set on the command line)"
+	@echo "  (VENV=$(VENV), PYTHON=$(PYTHON) and JOBS=$(JOBS) can be set on the command line)"
 
 install: $(STAMP)  ## make the environment and install the project into it, editable
 
@@ -25,10 +27,10 @@ demo: $(STAMP)  ## train, quantize, convert, verify and measure a small network 
 	$(BIN)/python -m mobilequant.cli demo
 
 test: lint  ## lint, then run the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 test-all: lint  ## the same with the slow tests
-	$(BIN)/python -m pytest -m "slow or not slow"
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "slow or not slow"
 
 lint: $(STAMP)  ## check style and formatting, change nothing
 	$(BIN)/ruff check .

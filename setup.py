@@ -40,6 +40,7 @@ setup(
     extras_require={
         "test": [
             "pytest>=8.3",
+            "pytest-xdist>=3.6,<4",
             "hypothesis>=6.120",
             # One minor release: another may format differently, and `make test` would fail.
             "ruff>=0.17.5,<0.18",

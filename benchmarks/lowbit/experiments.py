@@ -106,10 +106,15 @@ def comparison(seed) -> list[Run]:
 
 def scratch() -> list[Run]:
     """W1A1 from random weights, quantized from the first step on."""
-    return [
+    runs = [
         Run(f"scratch/w1a1/{method}/0", recipe_of("w1a1", method), warm=False)
         for method in ("ste affine", "denoise affine")
     ]
+    fixed = plain("w1a1")
+    for estimator in ("ste", "denoise"):
+        key = f"scratch/w1a1/{estimator} affine, fixed width/0"
+        runs.append(Run(key, fixed.with_estimator(estimator), warm=False))
+    return runs
 
 
 def rates() -> list[Run]:
