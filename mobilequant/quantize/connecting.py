@@ -74,7 +74,7 @@ def _call(new_layers, owners, feeds, group, named):
         value = (feeds if len(feeds) > 1 else feeds[0]) if i == 0 else values[-1]
         if owners is None:
             named.rename(layer, group)
-        elif isinstance(layer, QuantizedLayer):
+        else:
             layer = _again(layer, named)
         if getattr(layer, "borrows", False):
             values.append(layer(value, weights_of=owners[i]))
@@ -87,6 +87,8 @@ def _call(new_layers, owners, feeds, group, named):
 
 def _again(layer, named):
     """A layer for another call of the weights of `layer`, with ranges of its own."""
+    if layer.weights and not isinstance(layer, QuantizedLayer):
+        return layer
     name = named.unique(layer.name)
     if isinstance(layer, layers.FoldedLayer):
         return layer.borrower(name)

@@ -34,8 +34,7 @@ def _as_layers(call):
     from_keras = type(call.layer).__module__.startswith("keras.")
     translate = OPERATIONS.get(name) if from_keras else None
     if translate is None:
-        hint = _INSTEAD.get(name, "use a layer, or see mobilequant.register_rule")
-        return [dataclasses.replace(call, problem=f"has no integer form; {hint}.")]
+        return [call]
     try:
         new_layers, tensors = translate(call)
     except Unsupported as problem:
@@ -74,7 +73,7 @@ def _constant(value):
 
 
 def _with_constant(tensor, operation, value):
-    """A tensor and a constant; numbers that a convolution before it can take over scale."""
+    """A tensor and a constant. What a convolution before it can take over becomes `Rescaling`."""
     shape = tuple(value.shape)
     if len(shape) == len(tensor.shape):
         if shape[0] != 1:
@@ -88,13 +87,9 @@ def _with_constant(tensor, operation, value):
         )
     if not np.all(np.isfinite(value)):
         raise Unsupported("a constant that is NaN or infinite.")
-    if operation == "multiply" and value.size == 1 and value.item() > 0 and _rescales():
+    if operation == "multiply" and value.size == 1 and value.item() > 0:
         return [keras.layers.Rescaling(value.item())], [tensor]
     return [ConstantOperand(operation, value)], [tensor]
-
-
-def _rescales():
-    return find_rule(keras.layers.Rescaling(1.0)) is not None
 
 
 def _merge(layer_type):
@@ -219,7 +214,7 @@ def _reshape(call):
     known = None not in source[1:] and None not in target[1:]
     if not target or not known or math.prod(source[1:]) != math.prod(target[1:]):
         raise Unsupported(
-            f"from shape {source} to {target}; the batch must stay by itself, and the rest be known."
+            f"from shape {source} to {target}; the batch must stay as it is, the rest be known."
         )
     return [keras.layers.Reshape(target[1:])], call.inputs
 
@@ -395,15 +390,4 @@ OPERATIONS: dict[str, Callable] = {
     "Tanh": _activation("tanh"),
     "Transpose": _permute(_transposed),
     "TrueDivide": _divide,
-}
-
-#: What to use instead of operations that no device computes in integers.
-_INSTEAD = {
-    "Absolute": "add keras.ops.relu(x) and keras.ops.relu(-x)",
-    "Abs": "add keras.ops.relu(x) and keras.ops.relu(-x)",
-    "Exp": "put it behind the model, or use a softmax or sigmoid",
-    "Log": "put it behind the model",
-    "Normalize": "use keras.layers.BatchNormalization, which folds into a convolution",
-    "Sqrt": "put it behind the model",
-    "Sum": "use keras.ops.mean, and the factor in what follows",
 }

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import keras
 
+from mobilequant.layers import FoldedLayer, QuantizedLayer
+from mobilequant.quantize.alternatives import alternative_to
 from mobilequant.quantize.rules import Unsupported, clone_layer, find_rule
 
 #: Layers whose weights are no operands of products: what a scheme is for.
@@ -33,13 +35,16 @@ def build_replacements(groups, context, left, model_name) -> list[list]:
         if id(layer) in built:
             replacements.append(built[id(layer)])
             continue
+        shared = len(context.graph.calls_of(group[0])) > 1 and getattr(layer, "weights", None)
         try:
             new = _build(group, context, left)
+            if shared:
+                _require_shareable(new)
         except Unsupported as problem:
             problems.setdefault(id(layer), (group[0], problem))
             continue
         replacements.append(new)
-        if getattr(layer, "weights", None):
+        if shared:
             built[id(layer)] = new
     if problems:
         raise ValueError(_message(problems.values(), context, model_name))
@@ -56,7 +61,7 @@ def _build(group, context, left):
             return [_as_it_is(call.layer)]
         what = "layer" if isinstance(call.layer, keras.layers.Layer) else "operation"
         raise Unsupported(
-            call.problem or f"this kind of {what} has no rule; see mobilequant.register_rule."
+            call.problem or f"this kind of {what} has no rule; {alternative_to(call.layer)}."
         )
     try:
         return rule.build(group, context)
@@ -71,6 +76,21 @@ def _flows_in_float(layer, context):
     if context.recipe.outputs.quantized:
         return False
     return not getattr(layer, "weights", None) or isinstance(layer, _NORMALIZATIONS)
+
+
+def _require_shareable(new_layers):
+    """Refuses layers that cannot share their weights with those of another call."""
+    for layer in new_layers:
+        if isinstance(layer, FoldedLayer):
+            continue
+        # Those of a quantized layer's quantizers come with its first call.
+        if not isinstance(layer, keras.Operation) or (
+            isinstance(layer, QuantizedLayer) and layer.weights
+        ):
+            raise Unsupported(
+                "is called more than once, and this kind of layer cannot share its weights; give "
+                "each call a layer of its own."
+            )
 
 
 def _as_it_is(layer):

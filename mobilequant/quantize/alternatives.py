@@ -1,0 +1,41 @@
+"""What to use instead of layers and operations that no device computes in integers."""
+
+from __future__ import annotations
+
+#: By the name of the class.
+ALTERNATIVES = {
+    # Layers.
+    "Average": "use keras.layers.Add and a factor of 1 / n behind it",
+    "Bidirectional": "use convolutions over time",
+    "CategoryEncoding": "encode the data before the model",
+    "Conv3D": "use Conv2D on each slice",
+    "Discretization": "encode the data before the model",
+    "Embedding": "look the vectors up before the model",
+    "GRU": "use convolutions over time",
+    "GroupNormalization": "use BatchNormalization, which folds into a convolution",
+    "LSTM": "use convolutions over time",
+    "Lambda": "write its function as keras.ops in the graph, or as a layer with a rule",
+    "RMSNormalization": "use BatchNormalization, which folds into a convolution",
+    "SimpleRNN": "use convolutions over time",
+    "SpectralNormalization": "use the layer inside it, once trained",
+    "TimeDistributed": "use a layer that takes the whole sequence, as Dense or Conv1D",
+    "UnitNormalization": "use BatchNormalization, or put it behind the model",
+    # Operations.
+    "Abs": "add keras.ops.relu(x) and keras.ops.relu(-x)",
+    "Absolute": "add keras.ops.relu(x) and keras.ops.relu(-x)",
+    "Argmax": "put it behind the model",
+    "Exp": "use a softmax or sigmoid, or put it behind the model",
+    "Log": "put it behind the model",
+    "Normalize": "use keras.layers.BatchNormalization, or put it behind the model",
+    "Sqrt": "put it behind the model",
+    "Stack": "use keras.ops.expand_dims and keras.ops.concatenate",
+    "Sum": "use keras.ops.mean, and a factor in what follows",
+}
+
+
+def alternative_to(layer) -> str:
+    """A clause for an error about a layer or operation without a rule."""
+    for kind in type(layer).__mro__:
+        if kind.__name__ in ALTERNATIVES:
+            return ALTERNATIVES[kind.__name__]
+    return "write a rule for it (mobilequant.register_rule)"
