@@ -84,14 +84,18 @@ class ChannelwiseRule(DepthwiseConv2DRule):
 
 @register_rule(keras.layers.LayerNormalization)
 class LayerNormalizationRule(Rule):
-    """Its mean and deviation differ from one example to the next: no integers are exact."""
+    """Refused by name.
+
+    TFLite has no operator for it. Of its parts RSQRT is missing in `integer.functions`: an int8
+    kernel of LiteRT's with a fixed-point algorithm of its own.
+    """
 
     def build(self, group, context):
         if context.flows_in_float:
             return [clone_layer(group[0].layer)]
         raise Unsupported(
             "layer normalization divides by a deviation that differs from example to example, "
-            "which int8 operators do not compute exactly; use BatchNormalization, which costs "
+            "for which there is no integer form yet; use BatchNormalization, which costs next to "
             "nothing on a device."
         )
 

@@ -77,7 +77,7 @@ def test_many_kinds_train_save_and_agree(tmp_path):
     y = L.MaxPooling2D()(a)
     y = L.SeparableConv2D(8, 3, padding="same", activation="silu")(y)
     y = L.Conv2DTranspose(6, 2, 2)(y)
-    y = L.Concatenate()([a, y, L.UpSampling2D()(L.AveragePooling2D()(a))])
+    y = L.Concatenate()([a, y, L.UpSampling2D()(L.AveragePooling2D(2)(a))])
     y = L.LeakyReLU()(L.BatchNormalization()(L.Conv2D(8, 3, padding="same")(y)))
     y = L.Reshape((64, 8))(y)
     y = L.Conv1D(8, 3, padding="causal", activation="relu")(y)

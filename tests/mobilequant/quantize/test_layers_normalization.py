@@ -18,7 +18,7 @@ def adapted(**options):
 
 
 LAYERS = {
-    "rescaling": lambda: L.Rescaling(1 / 127.5, offset=-1.0),
+    "rescaling": lambda: L.Rescaling(0.5, offset=-1.0),
     "rescaling down": lambda: L.Rescaling(1 / 255),
     "rescaling by channel": lambda: L.Rescaling([0.5, -2.0, 1.5], offset=[1.0, 0.0, -1.0]),
     "normalization": lambda: L.Normalization(mean=[0.1, 0.2, 0.3], variance=[1.0, 2.0, 4.0]),
