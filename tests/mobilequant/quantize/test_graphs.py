@@ -196,6 +196,13 @@ def test_outputs_keep_their_structure(tmp_path):
     deploy(flat, data, tmp_path)
 
 
+def test_shared_weights_that_cannot_be_shared_are_refused_by_name():
+    image = keras.Input((8, 8, 4), name="image")
+    slopes = keras.layers.PReLU(name="slopes")
+    with pytest.raises(ValueError, match=r"'slopes' \(PReLU\): is called more than once"):
+        mq.quantize(keras.Model(image, slopes(slopes(image))))
+
+
 def test_a_fixed_batch(tmp_path):
     keras.utils.set_random_seed(0)
     image = keras.Input(batch_shape=(4, 8, 8, 3), name="image")
