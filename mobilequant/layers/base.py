@@ -67,9 +67,7 @@ class QuantizedLayer(keras.layers.Layer):
         """
         self._links.connect(self, sources)
 
-    # Not None: what the first layer of a model has here is what Keras takes for all behind it, and
-    # a stock `Resizing` would have them train.
-    def call(self, inputs, training=False):
+    def call(self, inputs, training=None):
         inputs = inputs if isinstance(inputs, (list, tuple)) else [inputs]
         method = observation_method()
         if method is not None:

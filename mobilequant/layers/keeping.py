@@ -70,11 +70,15 @@ class GridKeeper(QuantizedLayer):
 
     def call(self, inputs, training=None):
         if training or observation_method() is not None or not self.infers_integers:
-            return self.layer(inputs)
+            return self._stock(inputs)
         return super().call(inputs, training=False)
 
     def infer_float(self, x, observing):
-        return self.layer(x)
+        return self._stock(x)
+
+    def _stock(self, x):
+        # Not by calling the layer: that of `Resizing` would have all layers behind it train.
+        return self.layer.call(x)
 
     def infer_integer(self, x):
         (grid,) = self.input_grids()

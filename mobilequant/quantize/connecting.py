@@ -78,6 +78,9 @@ def _call(new_layers, owners, feeds, group, named):
             layer = _again(layer, named)
         if getattr(layer, "borrows", False):
             values.append(layer(value, weights_of=owners[i]))
+        elif isinstance(layer, keras.layers.Resizing):
+            # Its own default is to train, which Keras hands on to all layers behind it.
+            values.append(layer(value, training=False))
         elif i == 0 and type(layer) is type(group[0].layer):
             values.append(group[0].replay(layer, feeds))
         else:
