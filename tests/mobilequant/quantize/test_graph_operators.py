@@ -10,7 +10,6 @@ from keras import ops
 import mobilequant as mq
 import tflite_tools
 from mobilequant.quantize import freeze
-from mobilequant.quantize.state import quantized_layers
 
 
 def normal(*shape, seed=0, count=8):
@@ -142,13 +141,16 @@ def test_attention_by_hand(tmp_path):
     check([attention], tmp_path, (10, 4))
 
 
-def test_inference_is_what_a_bare_call_means():
+@pytest.mark.parametrize("interpolation", ["nearest", "bilinear"])
+def test_inference_is_what_a_bare_call_means(interpolation):
     """Also behind a stock Resizing, whose own default is to train."""
     image = keras.Input((8, 8, 4), name="image")
-    x = ops.image.resize(image, (16, 16), interpolation="nearest")
-    qmodel = mq.quantize(keras.Model(image, keras.layers.Conv2D(2, 3)(x)))
+    x = ops.image.resize(image, (16, 16), interpolation=interpolation)
+    qmodel = mq.quantize(keras.Model(image, keras.layers.Conv2D(2, 3, name="conv")(x)))
     qmodel(normal(8, 8, 4))
-    assert not any(layer.output_quantizer.calibrated for layer in quantized_layers(qmodel))
+    assert not qmodel.get_layer("conv").output_quantizer.calibrated
+    qmodel(normal(8, 8, 4), training=True)
+    assert qmodel.get_layer("conv").output_quantizer.calibrated
 
 
 def test_few_bits_flow_through(tmp_path):

@@ -350,13 +350,6 @@ def test_nan_after_training_is_refused_by_freeze(calibrated):
         freeze(calibrated)
 
 
-def test_mixed_precision_is_refused_by_name():
-    inputs = keras.Input((8, 8, 3))
-    x = keras.layers.Conv2D(4, 3, dtype="mixed_bfloat16", name="half")(inputs)
-    with pytest.raises(ValueError, match=r"Layer 'half'.*float32"):
-        mq.quantize(keras.Model(inputs, x))
-
-
 def test_freeze_refuses_what_has_no_ranges_or_sizes(calibrated):
     with pytest.raises(ValueError, match=r"no ranges yet in.*'stem'.*calibrate"):
         freeze(mq.quantize(small_model()))
