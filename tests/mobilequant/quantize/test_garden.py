@@ -86,11 +86,17 @@ def test_the_edge_tpu_takes_every_model_but_those_with_attention():
 def test_backbones_give_every_level_as_integers(padding, tmp_path):
     keras.utils.set_random_seed(0)
     model = mq.models.MobileNetV3Small(
-        (SIZE, SIZE, 3), alpha=0.5, include_top=False, features=True, padding=padding
+        (SIZE, SIZE, 3),
+        alpha=0.5,
+        include_top=False,
+        features=True,
+        padding=padding,
+        batch_norm_momentum=0.5,
     )
-    x = images(4)
+    x = images(8)
     model.compile("adam", {name: "mse" for name in model.output}, run_eagerly=True)
-    model.fit(x, {k: np.zeros((4, *v.shape[1:])) for k, v in model.output.items()}, verbose=0)
+    targets = {k: np.zeros((8, *v.shape[1:])) for k, v in model.output.items()}
+    model.fit(x, targets, batch_size=4, epochs=3, verbose=0)
     qmodel = mq.calibrate(mq.quantize(model), x, verbose=0)
     assert set(qmodel.output) == {"stride2", "stride4", "stride8", "stride16", "stride32"}
     path = tmp_path / "m.tflite"
