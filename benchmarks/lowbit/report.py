@@ -106,9 +106,14 @@ def verdicts(table) -> str:
             of("w1a1", f"ste {grid}"),
         )
     compare(
-        "the same from random weights",
+        "the same from random weights (learned ranges)",
         of("w1a1", "denoise affine", "scratch"),
         of("w1a1", "ste affine", "scratch"),
+    )
+    compare(
+        "the same, ranges of fixed width",
+        of("w1a1", "denoise affine, fixed width", "scratch"),
+        of("w1a1", "ste affine, fixed width", "scratch"),
     )
     for precision in ("w4a4", "w2a2", "w1a4", "w1a4-2:4"):
         compare(
