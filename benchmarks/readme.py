@@ -191,8 +191,9 @@ def low_precision(results, settings):
         f"**Low precision on CIFAR-10**: a small residual network, {settings['train_images']:,} "
         f"training images, {settings['float_epochs']} epochs in float, then "
         f"{settings['epochs'] - settings['float_epochs']} quantized from there (float trains on "
-        "alike), first and last layer (at 1 and 2 bits also 1×1 shortcuts) at 8 bits, all methods at "
-        f"the same ranges; all 5,000 test images. {report.comparison(table)}\n{report.mobilenet(table)}\n"
+        "alike), first and last layer (at 1 and 2 bits also 1×1 shortcuts) at 8 bits, all methods "
+        f"at the same ranges; all 5,000 test images. {report.comparison(table)}\n"
+        f"{report.mobilenet(table)}\n"
         "[Verdicts on the paper's claims, ablations, plots](benchmarks/lowbit/README.md)\n"
     )
 
