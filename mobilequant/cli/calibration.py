@@ -5,12 +5,16 @@ from __future__ import annotations
 from mobilequant.cli import console, datasets
 
 
-def calibrate(arguments, qmodel, name, images: int, method: str = "minmax") -> int:
-    """Sets the ranges of `qmodel` from training images of `--data`; returns how many."""
+def calibrate(arguments, qmodel, name, images: int, **options) -> int:
+    """Sets the ranges of `qmodel` from training images of `--data`; returns how many.
+
+    Args:
+        options: Of `mobilequant.calibrate`.
+    """
     from mobilequant.quantize import calibrate
 
     shape = datasets.image_shape(qmodel, name)
     dataset, count = datasets.calibration_images(arguments, shape, images)
     console.note(f"measuring ranges on {count} images of {arguments.data}")
-    calibrate(qmodel, dataset, method=method, verbose=0)
+    calibrate(qmodel, dataset, verbose=0, **options)
     return count

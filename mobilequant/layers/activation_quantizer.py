@@ -213,18 +213,37 @@ class ActivationQuantizer(keras.layers.Layer):
             flat = ops.where(seen > 0, wider, flat)
         else:
             flat = moving + (flat - moving) / (seen + 1.0)
-        self.range.assign(flat)
-        low, high = ops.unstack(flat, 2)
+        given = None
+        if not self.scheme.on_device_grid:
+            ends = self._shaped(ops.unstack(flat, 2), x)
+            _, *g = transform(x, self.scheme, self._axes(x), *ends)
+            former = read(self.dequantization)
+            given = former + (self._flat(g) - former) / (seen + 1.0)
+        self._keep(flat, given, seen + 1.0)
+
+    def set_range(self, low, high, dequantization=None, *, batches=1):
+        """Sets the range of inference, and where training starts from.
+
+        Args:
+            low, high: Numbers, or arrays of one number a channel.
+            dequantization: Slopes and offsets, shaped as the range; needed if not on a device's
+                grid.
+            batches: How many batches the range stands for, see `observed`.
+        """
+        low, high = (ops.convert_to_tensor(end, dtype="float32") for end in (low, high))
+        self._keep(ops.stack(self._demanded(low, high)), dequantization, float(batches))
+
+    def _keep(self, ends, dequantization, seen):
+        self.range.assign(ends)
+        low, high = ops.unstack(ends, 2)
         if self.scheme.range == "learned":
             self._start_learning(low, high)
             self.step.assign(ops.ones_like(low))
             if self.offset is not None:
                 self.offset.assign(ops.zeros_like(low))
         if not self.scheme.on_device_grid:
-            _, *g = transform(x, self.scheme, self._axes(x), *self._shaped((low, high), x))
-            former = read(self.dequantization)
-            self.dequantization.assign(former + (self._flat(g) - former) / (seen + 1.0))
-        self.observed.assign(seen + 1.0)
+            self.dequantization.assign(dequantization)
+        self.observed.assign(seen)
 
     def reset(self):
         """Forgets the range."""

@@ -1,7 +1,13 @@
 """Numbers in, quantized numbers out. Knows no layer and no model."""
 
 from mobilequant.quantizers.affine import affine_grid, fake_quantize_affine
+from mobilequant.quantizers.clipping import (
+    histogram_dequantization,
+    least_error_range,
+    percentile_range,
+)
 from mobilequant.quantizers.denoising import fake_quantize, levels, transform, weight_range
+from mobilequant.quantizers.histogram import Histogram
 from mobilequant.quantizers.integers import (
     integer_limits,
     largest_integer,
@@ -19,16 +25,20 @@ __all__ = [
     "FLOAT_BITS",
     "GRIDS",
     "TERNARY",
+    "Histogram",
     "Scheme",
     "affine_grid",
     "affine_matmul",
     "fake_quantize",
     "fake_quantize_affine",
     "group_axes",
+    "histogram_dequantization",
     "integer_limits",
     "largest_integer",
+    "least_error_range",
     "levels",
     "nearest_integer",
+    "percentile_range",
     "quantize_linear",
     "ramped_share",
     "range_of",

@@ -15,7 +15,10 @@ it sees. No training: the weights stay as they are."""
 EXAMPLES = """\
   mobilequant calibrate q.keras --data digits -o calibrated.keras
   mobilequant calibrate q.keras --data cifar10 --images 512 -o q.keras
-  mobilequant calibrate q.keras --data photos/ --method moving_average -o q.keras"""
+  mobilequant calibrate q.keras --data photos/ --method percentile --percentile 99.9 -o q.keras"""
+
+# Without TensorFlow there is no table of methods to read; a test holds the two together.
+METHODS = ("minmax", "moving_average", "percentile", "mse")
 
 
 def add_arguments(parser) -> None:
@@ -38,10 +41,17 @@ def add_arguments(parser) -> None:
     )
     parser.add_argument(
         "--method",
-        choices=("minmax", "moving_average"),
+        choices=METHODS,
         default="minmax",
-        help="smallest and largest value seen, or the average of those of the batches, which "
-        "single outliers move less (default: minmax)",
+        help="minmax: smallest and largest value seen (default); moving_average: the average of "
+        "those of the batches; percentile: all but the outermost values; mse: the smallest "
+        "squared error, for less than 8 bits",
+    )
+    parser.add_argument(
+        "--percentile",
+        type=args.positive,
+        metavar="P",
+        help="with --method percentile: percent of all values that ranges hold (default: 99.99)",
     )
     args.add_json(parser)
 
@@ -56,7 +66,8 @@ def run(arguments) -> None:
 
     import_tensorflow()
     qmodel = files.load_quantized_model(source)
-    images = calibrate(arguments, qmodel, source, arguments.images, arguments.method)
+    options = {"method": arguments.method, "percentile": arguments.percentile}
+    images = calibrate(arguments, qmodel, source, arguments.images, **options)
     size = files.save_model(qmodel, output)
     result = {
         "path": str(output),

@@ -52,13 +52,15 @@ def test_every_command_explains_itself_with_examples(capsys):
 def test_tables_of_the_parser_are_those_of_the_library():
     from mobilequant import models, targets
     from mobilequant.cli import arguments
-    from mobilequant.cli.commands import train
+    from mobilequant.cli.commands import calibrate, train
+    from mobilequant.quantize import calibration
     from mobilequant.quantizers.scheme import ESTIMATORS
     from mobilequant.training import fit
 
     assert set(arguments.TARGETS) == set(targets.TARGETS)
     assert set(arguments.INTERFACES) == {i for t in targets.TARGETS.values() for i in t.interfaces}
     assert arguments.ESTIMATORS == ESTIMATORS
+    assert calibrate.METHODS == calibration.METHODS
     assert set(train.MODELS) == set(models.GARDEN) and train.DEFAULT_MODEL in train.MODELS
     assert set(train.OPTIMIZERS) == set(fit.LEARNING_RATES)
 

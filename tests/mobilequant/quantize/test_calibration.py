@@ -38,6 +38,66 @@ def test_moving_average_is_the_mean_of_the_batches():
     np.testing.assert_allclose(input_range(qmodel), expected, rtol=1e-6)
 
 
+def with_outliers(count=64):
+    x = data(count)
+    x[0, 0, 0, 0], x[5, 1, 1, 0] = 1000.0, -800.0
+    return x
+
+
+def test_percentile_is_over_all_values_not_an_average_of_batches():
+    x = with_outliers()
+    whole = mq.calibrate(model(), x, method="percentile", percentile=99, verbose=0)
+    expected = np.quantile(x, [0.005, 0.995])
+    np.testing.assert_allclose(input_range(whole), expected, atol=2 * 1800 / 2**13)
+    parts = mq.calibrate(
+        model(), x[::-1], method="percentile", percentile=99, batch_size=5, verbose=0
+    )
+    np.testing.assert_array_equal(input_range(whole), input_range(parts))
+    all_of_it = mq.calibrate(model(), x, method="percentile", percentile=100, verbose=0)
+    np.testing.assert_array_equal(input_range(all_of_it), [x.min(), x.max()])
+
+
+def test_mse_is_smaller_than_with_minmax_where_there_are_outliers():
+    x = np.clip(with_outliers(2**15), -30, 30)
+    errors = {}
+    for method in ("minmax", "mse"):
+        qmodel = mq.calibrate(model(), x, method=method, batch_size=2**13, verbose=0)
+        on_grid = qmodel.layers[1](x)
+        errors[method] = np.mean(np.square(on_grid - x))
+    assert errors["mse"] < errors["minmax"]
+    low, high = qmodel.get_layer("convolution").output_quantizer.range.numpy()
+    assert abs(low) < 1e-3 and 0 < high <= 6
+
+
+@pytest.mark.parametrize("method", ["percentile", "mse"])
+@pytest.mark.parametrize(
+    "scheme",
+    [
+        mq.Scheme(bits=4, grid="affine", granularity="tensor", range="std"),
+        mq.Scheme(bits=3, grid="linear", granularity="channel", estimator="ste"),
+        mq.Scheme(bits=4, grid="affine", granularity="tensor", range="learned"),
+        mq.Scheme(bits=2, grid="linear", granularity="tensor", estimator="lsq"),
+    ],
+    ids=str,
+)
+def test_any_scheme_takes_ranges_from_histograms(method, scheme):
+    recipe = mq.Recipe(weights=mq.Scheme(bits=8), activations=scheme)
+    x = data(64)
+    inputs = keras.Input((4, 4, 2))
+    float_model = keras.Model(inputs, keras.layers.Conv2D(3, 1, name="convolution")(inputs))
+    qmodel = mq.quantize(float_model, recipe)
+    options = {"percentile": 95.0} if method == "percentile" else {}
+    mq.calibrate(qmodel, x, method=method, batch_size=16, verbose=0, **options)
+    quantizer = qmodel.get_layer("convolution").input_quantizer
+    assert float(quantizer.observed) == 4.0
+    signal = float_model(x, training=False)
+    error = np.mean(np.square(qmodel(x, training=False) - signal)) / np.mean(np.square(signal))
+    assert error < {2: 0.3, 3: 0.05, 4: 0.03}[scheme.bits]
+    # Inference is what it was trained towards: a learned range starts here.
+    mq.set_phase(qmodel, "frozen")
+    np.testing.assert_allclose(quantizer.infer(x), quantizer(x), atol=1e-5)
+
+
 @pytest.mark.parametrize("kind", ["array", "dataset", "labelled", "list", "generator", "dict"])
 def test_forms_of_data(kind):
     x = data(12)
@@ -82,7 +142,8 @@ def test_bad_data_leaves_the_ranges_as_they_were(bad, message):
         np.testing.assert_array_equal(a, b)
 
 
-def test_an_interrupt_leaves_the_ranges_as_they_were():
+@pytest.mark.parametrize("method", ["minmax", "percentile"])
+def test_an_interrupt_leaves_the_ranges_as_they_were(method):
     qmodel = mq.calibrate(model(), data(), verbose=0)
     before = input_range(qmodel).copy()
 
@@ -91,18 +152,33 @@ def test_an_interrupt_leaves_the_ranges_as_they_were():
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        mq.calibrate(qmodel, interrupted(), verbose=0)
+        mq.calibrate(qmodel, interrupted(), method=method, verbose=0)
     np.testing.assert_array_equal(input_range(qmodel), before)
+
+
+def test_activations_that_overflow_name_the_layer():
+    inputs = keras.Input((4, 4, 2))
+    qmodel = mq.quantize(keras.Model(inputs, keras.layers.Conv2D(3, 1, name="convolution")(inputs)))
+    qmodel.get_layer("convolution").layer.kernel.assign(np.full((1, 1, 2, 3), 3e38))
+    with pytest.raises(ValueError, match="'convolution'.*NaN or infinite"):
+        mq.calibrate(qmodel, data() * 0 + 9, method="mse", verbose=0)
 
 
 def test_other_errors():
     with pytest.raises(ValueError, match="Unknown method"):
         mq.calibrate(model(), data(), method="guess")
+    with pytest.raises(ValueError, match="'mse' takes no percentile"):
+        mq.calibrate(model(), data(), method="mse", percentile=99)
+    for percentile in (0, 101, -1, "99", True, float("nan")):
+        with pytest.raises(ValueError, match="percent above 0, up to 100"):
+            mq.calibrate(model(), data(), method="percentile", percentile=percentile)
     inputs = keras.Input((4,))
     with pytest.raises(ValueError, match="is not quantized"):
         mq.calibrate(keras.Model(inputs, keras.layers.Dense(2)(inputs)), data())
 
 
-def test_constant_data_gives_a_usable_range():
-    qmodel = mq.calibrate(model(), np.zeros((2, 4, 4, 2), "float32"), verbose=0)
+@pytest.mark.parametrize("method", ["minmax", "percentile", "mse"])
+def test_constant_data_gives_a_usable_range(method):
+    zeros = np.zeros((2, 4, 4, 2), "float32")
+    qmodel = mq.calibrate(model(), zeros, method=method, verbose=0)
     assert np.isfinite(np.asarray(qmodel(data()))).all()
