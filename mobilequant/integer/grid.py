@@ -20,6 +20,14 @@ class Grid(NamedTuple):
     zero_point: object
 
 
+def constant_grid(scale, zero_point=0) -> Grid:
+    """A grid of plain numbers, which is the same in every call, as tensors."""
+    return Grid(
+        ops.convert_to_tensor(scale, dtype="float32"),
+        ops.convert_to_tensor(float(zero_point), dtype="float32"),
+    )
+
+
 def quantize(x, grid: Grid):
     """Real values to centred integers: LiteRT's QUANTIZE, float32 to int8.
 

@@ -11,7 +11,7 @@ from keras import ops
 
 from mobilequant import integer
 from mobilequant.integer import arithmetic
-from mobilequant.integer.arithmetic import Grid
+from mobilequant.integer.arithmetic import Grid, constant_grid
 from mobilequant.layers.structure import Unweighted
 from mobilequant.layers.variables import read
 
@@ -68,7 +68,7 @@ class QuantizedSilu(Unweighted):
 
     def infer_integer(self, x):
         (source,) = self.input_grids()
-        gate = Grid(*(ops.convert_to_tensor(number) for number in _SIGMOID))
+        gate = constant_grid(*_SIGMOID)
         table = arithmetic.function_table("LOGISTIC", source, gate)
         opened = arithmetic.lookup(x, source, table)
         return arithmetic.multiply(x, opened, source, gate, self.output_quantizer.grid())
@@ -104,9 +104,7 @@ class QuantizedHardSigmoid(Unweighted):
         # x / 6 has the integers of x, see `freeze`.
         (source,) = self.input_grids()
         half = integer.Constant.of(0.5)
-        half_grid = Grid(
-            ops.convert_to_tensor(half.scale), ops.convert_to_tensor(0.0, dtype="float32")
-        )
+        half_grid = constant_grid(half.scale)
         return arithmetic.add(
             x, half.centred, self._divided(source), half_grid, self.output_quantizer.grid()
         )

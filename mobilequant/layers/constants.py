@@ -8,7 +8,6 @@ from keras import ops
 
 from mobilequant import integer
 from mobilequant.integer import arithmetic
-from mobilequant.integer.arithmetic import Grid
 from mobilequant.layers.folded import FUSED_ACTIVATIONS
 from mobilequant.layers.structure import Unweighted
 
@@ -94,10 +93,7 @@ class QuantizedConstantOperand(Unweighted):
 
     def infer_integer(self, x):
         (source,) = self.input_grids()
-        grid = Grid(
-            ops.convert_to_tensor(self.constant.scale, dtype="float32"),
-            ops.convert_to_tensor(0.0, dtype="float32"),
-        )
+        grid = arithmetic.constant_grid(self.constant.scale)
         rest = self.output_quantizer.grid(), FUSED_ACTIVATIONS[self.activation].kind
         constant = ops.convert_to_tensor(self.constant.centred)
         if self.operation == "subtract_from":

@@ -10,7 +10,7 @@ from keras import ops
 
 from mobilequant import integer
 from mobilequant.integer import arithmetic
-from mobilequant.integer.arithmetic import Grid
+from mobilequant.integer.arithmetic import Grid, constant_grid
 from mobilequant.layers.structure import Unweighted
 
 #: What hard-swish wants its input multiplied by, see `QuantizedHardSwish`.
@@ -64,8 +64,8 @@ class QuantizedHardSwish(Unweighted):
     def infer_integer(self, x):
         (source,) = self.input_grids()
         source = self._scaled(source)
-        gate, half = _grid(*_GATE), integer.Constant.of(math.sqrt(6) / 2)
-        opened = arithmetic.add(x, half.centred, source, _grid(half.scale, 0), gate)
+        gate, half = constant_grid(*_GATE), integer.Constant.of(math.sqrt(6) / 2)
+        opened = arithmetic.add(x, half.centred, source, constant_grid(half.scale), gate)
         return arithmetic.multiply(x, opened, source, gate, self.output_quantizer.grid())
 
     def freeze(self, inputs, output_shape):
@@ -164,10 +164,3 @@ class QuantizedFunction(Unweighted):
         output = self.describe_output(output_shape)
         options = dict(self.options)
         return [integer.Operator(self.kind, self.name, inputs, [output], options=options)], output
-
-
-def _grid(scale, zero_point):
-    return Grid(
-        ops.convert_to_tensor(scale, dtype="float32"),
-        ops.convert_to_tensor(float(zero_point), dtype="float32"),
-    )
