@@ -56,6 +56,7 @@ MINIMUM_RUNTIME = {
     ("RESIZE_BILINEAR", 3): "2.2.0",
     ("RESIZE_NEAREST_NEIGHBOR", 2): "1.14.0",
     ("RESIZE_NEAREST_NEIGHBOR", 3): "2.3.0",
+    ("RSQRT", 2): "2.5.0",
     ("SLICE", 2): "1.14.0",
     ("SLICE", 5): "2.5.0",
     ("SOFTMAX", 2): "1.14.0",
@@ -312,6 +313,15 @@ def _function(version: int, options=None) -> Callable[[Operator, Writer], Encode
     return encoder
 
 
+def _rsqrt(op: Operator, writer: Writer) -> Encoded:
+    if op.inputs[0].zero_point != -128:
+        raise ConversionError(
+            f"Layer {op.name!r}: RSQRT of a tensor that can be negative (its zero point is "
+            f"{op.inputs[0].zero_point}, not -128); LiteRT would end with an error there."
+        )
+    return _function(2)(op, writer)
+
+
 def _transpose(op: Operator, writer: Writer) -> Encoded:
     _refuse_activation(op)
     _require_shared_grid(op)
@@ -394,6 +404,7 @@ ENCODERS: dict[str, Callable[[Operator, Writer], Encoded]] = {
     "RESHAPE": _reshape,
     "RESIZE_BILINEAR": _resize,
     "RESIZE_NEAREST_NEIGHBOR": _resize,
+    "RSQRT": _rsqrt,
     "SLICE": _slice,
     "SOFTMAX": _softmax,
     "SPACE_TO_DEPTH": _depth_space,

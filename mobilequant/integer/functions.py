@@ -16,6 +16,7 @@ from keras import ops
 from mobilequant.integer import elementwise, fixed_point
 from mobilequant.integer.grid import LARGEST, SMALLEST, Grid, saturate
 from mobilequant.integer.reductions import SOFTMAX_GRID
+from mobilequant.integer.roots import reciprocal_square_root
 from mobilequant.integer.rounding import in_double, look_up, round_away
 from mobilequant.quantizers.exact import rounded
 
@@ -242,5 +243,6 @@ FUNCTIONS: Mapping[str, Callable] = {
     "RELU": _clipped(0.0),
     "RELU6": _clipped(0.0, 6.0),
     "RELU_N1_TO_1": _clipped(-1.0, 1.0),
+    "RSQRT": reciprocal_square_root,
     "TANH": _in_real_numbers(ops.tanh),
 }

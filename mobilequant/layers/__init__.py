@@ -36,6 +36,7 @@ from mobilequant.layers.keeping import (
     QuantizedAveragePooling,
     QuantizedBilinearResizing,
 )
+from mobilequant.layers.layer_normalization import QuantizedStandardization
 from mobilequant.layers.merging import (
     MERGE_ACTIVATIONS,
     QuantizedAdd,
@@ -86,6 +87,7 @@ __all__ = [
     "QuantizedReLU",
     "QuantizedSilu",
     "QuantizedSoftmax",
+    "QuantizedStandardization",
     "QuantizedSubtract",
     "StochasticDepth",
     "Unweighted",

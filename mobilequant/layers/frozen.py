@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+from keras import ops
+
 from mobilequant import integer
 
 
@@ -16,6 +19,12 @@ def inner(name: str, shape, like: integer.Tensor) -> integer.Tensor:
         like: A tensor on the grid that it has.
     """
     return integer.Tensor(name, tuple(shape), like.scale, like.zero_point, internal=True)
+
+
+def on_grid(name: str, shape, grid) -> integer.Tensor:
+    """A tensor inside of one layer, on a `Grid` of Keras' inference."""
+    scale, zero_point = (ops.convert_to_numpy(number) for number in grid)
+    return integer.Tensor(name, tuple(shape), np.float32(scale), int(zero_point), internal=True)
 
 
 def copy(kind: str, name: str, source, output, **options) -> integer.Operator:

@@ -15,7 +15,6 @@ ALTERNATIVES = {
     "GroupNormalization": "use BatchNormalization, which folds into a convolution",
     "LSTM": "use convolutions over time",
     "Lambda": "write its function as keras.ops in the graph, or as a layer with a rule",
-    "RMSNormalization": "use BatchNormalization, which folds into a convolution",
     "SimpleRNN": "use convolutions over time",
     "SpectralNormalization": "use the layer inside it, once trained",
     "TimeDistributed": "use a layer that takes the whole sequence, as Dense or Conv1D",

@@ -13,6 +13,7 @@ _NORMALIZATIONS = (
     keras.layers.BatchNormalization,
     keras.layers.LayerNormalization,
     keras.layers.GroupNormalization,
+    keras.layers.RMSNormalization,
     keras.layers.PReLU,
 )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import keras
 import numpy as np
 
@@ -15,6 +17,9 @@ from mobilequant.quantize.rules.registry import (
 )
 from mobilequant.quantize.rules.weighted import DepthwiseConv2DRule
 from mobilequant.quantizers import Scheme
+
+#: What `QuantizedStandardization` is made of.
+_STANDARDIZATION = ("MEAN", "SUB", "BATCH_MATMUL", "RSQRT", "MUL", "ADD", "RESHAPE")
 
 #: Layers that are a factor and an offset for each channel, and do not follow the batch.
 _FIXED = (keras.layers.Rescaling, keras.layers.Normalization, LayerScale)
@@ -50,7 +55,7 @@ class ChannelwiseRule(DepthwiseConv2DRule):
         return group[len(self.fixed(group)) :]
 
     def weights(self, group, context):
-        return Scheme(bits=8, estimator="ste", granularity=self.granularity(context))
+        return _exact_weights(self.granularity(context))
 
     def changes(self, group, context):
         return {}
@@ -82,22 +87,93 @@ class ChannelwiseRule(DepthwiseConv2DRule):
         return super().build(group, context, **changes)
 
 
-@register_rule(keras.layers.LayerNormalization)
+@register_rule(keras.layers.LayerNormalization, keras.layers.RMSNormalization)
 class LayerNormalizationRule(Rule):
-    """Refused by name.
+    """Layer and RMS normalization over the last dimensions.
 
-    TFLite has no operator for it. Of its parts RSQRT is missing in `integer.functions`: an int8
-    kernel of LiteRT's with a fixed-point algorithm of its own.
+    The standardization in operators that the device has, then γ and β as one depthwise
+    convolution of size 1×1, whose weights, one a channel, are exact at 8 bits.
     """
 
     def build(self, group, context):
+        call = group[0]
+        layer = call.layer
         if context.flows_in_float:
-            return [clone_layer(group[0].layer)]
+            return [clone_layer(layer)]
+        context.require(*_STANDARDIZATION)
+        shape = _normalized_shape(call)
+        size, single = math.prod(shape), len(shape) == 1
+        factors = _learned(layer, size)
+        last = layer.name if factors is None and single else f"{layer.name}_standardized"
+        new = [
+            layers.QuantizedStandardization(
+                layer.epsilon,
+                isinstance(layer, keras.layers.LayerNormalization),
+                activations=context.recipe.outputs,
+                name=last,
+            )
+        ]
+        if factors is not None:
+            context.require("DEPTHWISE_CONV_2D")
+            new.append(
+                layers.QuantizedChannelwise(
+                    factors,
+                    weights=_exact_weights(context.target.convolution_granularity),
+                    activations=context.recipe.outputs,
+                    name=layer.name if single else f"{layer.name}_scaled",
+                )
+            )
+        if single:
+            return new
+        outer = call.inputs[0].shape[1 : -len(shape)]
+        flat = keras.layers.Reshape((*_open(outer), size), name=f"{layer.name}_flat")
+        whole = keras.layers.Reshape((*_open(outer), *shape), name=layer.name)
+        return [flat, *new, whole]
+
+
+def _normalized_shape(call):
+    """Sizes of the dimensions that are normalized; refuses all but the last ones."""
+    layer, shape = call.layer, tuple(call.inputs[0].shape)
+    if getattr(layer, "rms_scaling", False):
+        raise Unsupported("rms_scaling, which Keras gave up; use keras.layers.RMSNormalization.")
+    axes = layer.axis if isinstance(layer.axis, (list, tuple)) else [layer.axis]
+    axes = sorted(axis % len(shape) for axis in axes)
+    if axes != list(range(axes[0], len(shape))) or axes[0] == 0:
         raise Unsupported(
-            "layer normalization divides by a deviation that differs from example to example, "
-            "for which there is no integer form yet; use BatchNormalization, which costs next to "
-            "nothing on a device."
+            f"normalization over the dimensions {tuple(axes)} of {len(shape)}; only the last ones "
+            "are normalized together: put keras.layers.Permute before and behind it."
         )
+    if None in shape[axes[0] :]:
+        raise Unsupported("dimensions of unknown size are normalized; give them one.")
+    return shape[axes[0] :]
+
+
+def _learned(layer, size):
+    """γ and β as a depthwise convolution; None where there are neither."""
+    gamma = layer.scale if isinstance(layer, keras.layers.RMSNormalization) else layer.gamma
+    beta = getattr(layer, "beta", None)
+    if gamma is None and beta is None:
+        return None
+    factors = keras.layers.DepthwiseConv2D(
+        1, use_bias=beta is not None, name=f"{layer.name}_factors"
+    )
+    factors.build((None, 1, 1, size))
+    kernel = keras.ops.ones(size) if gamma is None else gamma
+    factors.kernel.assign(keras.ops.reshape(kernel, factors.kernel.shape))
+    if beta is not None:
+        factors.bias.assign(keras.ops.reshape(beta, (size,)))
+    factors.trainable = layer.trainable
+    return factors
+
+
+def _open(sizes):
+    """Sizes for `Reshape`, which takes one that is unknown."""
+    return tuple(-1 if size is None else size for size in sizes)
+
+
+def _exact_weights(granularity):
+    """`Scheme` of factors one a channel: 8 bits, which hold them exactly."""
+    return Scheme(bits=8, estimator="ste", granularity=granularity)
 
 
 def _factors(layer, shape):

@@ -82,6 +82,16 @@ def test_prelu(seed, ratio, shape):
     assert_equal("PRELU", [(codes, source)], ours, output, constants={1: alpha})
 
 
+@settings(max_examples=40, deadline=None)
+@given(seed=seeds, scale=st.floats(-20, 10), ratio=st.floats(-4, 20))
+def test_reciprocal_square_root(seed, scale, ratio):
+    """Of all that the device takes, 0 included."""
+    random = np.random.default_rng(seed)
+    source = Grid(np.float32(2.0**scale), np.float32(-128))
+    output = Grid(np.float32(2.0 ** (-scale / 2 - ratio)), zero_point(random))
+    check("RSQRT", source, output)
+
+
 def test_prelu_of_one_slope_is_a_table():
     source, output = Grid(np.float32(0.1), np.float32(5)), Grid(np.float32(0.07), np.float32(-9))
     alpha, grid = arithmetic.quantize_alpha(0.3)

@@ -379,7 +379,7 @@ def test_layers_of_any_kind_flow_in_float_at_low_precision():
     x = keras.layers.Conv2D(4, 3, name="first")(image)
     x = keras.layers.Activation("tanh")(x)
     x = keras.layers.Conv2D(4, 3, name="second")(x)
-    x = keras.layers.LayerNormalization()(x)
+    x = keras.layers.GroupNormalization(2)(x)
     x = keras.layers.Dense(3, name="third")(keras.layers.Flatten()(x))
     model = keras.Model(image, x)
     qmodel = mq.quantize(model, "w2a2")

@@ -289,12 +289,12 @@ def test_infer_tensors_has_every_tensor_of_the_frozen_graph(calibrated):
 
 def test_unsupported_layers_are_listed_together():
     inputs = keras.Input((8, 8, 3), name="image")
-    x = keras.layers.Conv2D(4, 3, activation="softplus", name="first")(inputs)
-    x = keras.layers.LayerNormalization(name="second")(x)
+    x = keras.layers.Conv2D(4, 3, activation="selu", name="first")(inputs)
+    x = keras.layers.GroupNormalization(2, name="second")(x)
     x = keras.layers.Conv2DTranspose(4, 3, dilation_rate=2, name="third")(x)
     with pytest.raises(ValueError, match="stand in the way") as error:
         mq.quantize(keras.Model(inputs, x))
-    for name in ("'first'", "'second'", "'third'", "softplus", "LayerNormalization"):
+    for name in ("'first'", "'second'", "'third'", "selu", "GroupNormalization"):
         assert name in str(error.value)
 
 
