@@ -1,0 +1,233 @@
+"""The networks of `keras.applications` through the whole of mobilequant.
+
+    python benchmarks/zoo                      # all, each in a process of its own
+    python benchmarks/zoo MobileNetV3Small     # some
+    python benchmarks/zoo --list               # what it would measure, and for how long
+
+Each network is trained for a few steps on small sample images (its own weights would need a
+download; raw initial ones give outputs that are all but constant), then, at its own input size:
+quantized, calibrated, trained for a few steps more, saved, loaded, converted for a phone, and
+compared with Keras tensor by tensor on images that it has not seen. What is loaded from the saved
+file is what is converted. Results are written as soon as a network is done, to results/zoo.json;
+`tfmot_models.py` makes the same table for TFMOT, `report.py` puts both side by side.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import pathlib
+import resource
+import subprocess
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT / "benchmarks"), str(ROOT)]
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+#: Input sizes of the published weights.
+MODELS = {
+    "MobileNet": 224,
+    "MobileNetV2": 224,
+    "MobileNetV3Small": 224,
+    "MobileNetV3Large": 224,
+    "EfficientNetB0": 224,
+    "EfficientNetV2B0": 224,
+    "ResNet50": 224,
+    "ResNet50V2": 224,
+    "DenseNet121": 224,
+    "NASNetMobile": 224,
+    "Xception": 299,
+    "InceptionV3": 299,
+    "VGG16": 224,
+    "ConvNeXtTiny": 224,
+}
+
+#: Networks that scale their images themselves, and take 0 … 255.
+SCALING = ("MobileNetV3", "EfficientNet", "ConvNeXt")
+
+#: What cannot be trained at another size than its own: a dense layer behind Flatten.
+FIXED_SIZE = ("VGG16",)
+
+#: Float training: size of the images and how many at a time.
+SIZE, BATCH = 96, 16
+
+#: Images at the network's own size: for calibration, for quantized training, for the comparison.
+CALIBRATION, COMPARED = 16, 16
+QUANTIZED_BATCH = 8
+
+MINUTES = 5
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("names", nargs="*", help="networks; all by default")
+    parser.add_argument("--steps", type=int, default=30, help="float training steps")
+    parser.add_argument("--quantized-steps", type=int, default=5, help="quantized training steps")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--list", action="store_true")
+    parser.add_argument("--output", type=pathlib.Path, help="instead of results/zoo.json")
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.one:
+        print(json.dumps(measure(arguments.one, arguments)), flush=True)
+        return 0
+    unknown = sorted(set(arguments.names) - set(MODELS))
+    if unknown:
+        parser.error(f"unknown networks {unknown}; they are {', '.join(MODELS)}")
+    names = arguments.names or list(MODELS)
+    print(f"{len(names)} networks, about {MINUTES * len(names)} minutes.", flush=True)
+    if arguments.list:
+        print("\n".join(names))
+        return 0
+    return direct(names, arguments)
+
+
+def direct(names, arguments):
+    """Measures each network in a process of its own and writes what is there so far."""
+    import common
+
+    output = arguments.output or common.RESULTS / "zoo.json"
+    settings = {key: getattr(arguments, key) for key in ("steps", "quantized_steps", "seed")}
+    settings |= {"training_size": SIZE, "calibration": CALIBRATION, "compared": COMPARED}
+    found = {}
+    if output.exists():
+        former = json.loads(output.read_text(encoding="utf-8"))
+        found = former["results"] if former["settings"] == settings else {}
+    failed = []
+    for name in names:
+        started = time.perf_counter()
+        script = [sys.executable, str(pathlib.Path(__file__).resolve()), "--one", name]
+        options = [
+            f"--{key.replace('_', '-')}={getattr(arguments, key)}"
+            for key in ("steps", "quantized_steps", "seed")
+        ]
+        process = subprocess.run([*script, *options], stdout=subprocess.PIPE, text=True)
+        lines = [line for line in process.stdout.splitlines() if line.startswith("{")]
+        if process.returncode or not lines:
+            failed.append(name)
+            print(f"{name}: failed", flush=True)
+            continue
+        found[name] = json.loads(lines[-1])
+        order = {key: found[key] for key in MODELS if key in found}
+        common.write_document(output, "zoo", order, settings)
+        print(f"{name}: {time.perf_counter() - started:.0f} s  {found[name]}", flush=True)
+    return 1 if failed else 0
+
+
+def measure(name, arguments) -> dict:
+    """All figures of one network."""
+    import common
+    import keras
+    import numpy as np
+
+    import mobilequant as mq
+    import tflite_tools
+
+    keras.utils.set_random_seed(arguments.seed)
+    seconds = Stopwatch()
+    model = trained(name, arguments.steps)
+    seconds.lap("float_training")
+    size = model.input_shape[1]
+    images, labels = sample(name, size, CALIBRATION + COMPARED)
+    training, testing = images[:CALIBRATION], images[CALIBRATION:]
+
+    qmodel = mq.quantize(model)
+    seconds.lap("quantize")
+    mq.calibrate(qmodel, training, batch_size=8, verbose=0)
+    seconds.lap("calibrate")
+    qmodel.compile(keras.optimizers.SGD(1e-4), "sparse_categorical_crossentropy", jit_compile=False)
+    repeated = np.resize(np.arange(CALIBRATION), arguments.quantized_steps * QUANTIZED_BATCH)
+    qmodel.fit(training[repeated], labels[repeated], QUANTIZED_BATCH, verbose=0)
+    seconds.lap("quantized_training")
+
+    common.WORK.mkdir(parents=True, exist_ok=True)
+    saved, path = common.WORK / f"{name}.keras", common.WORK / f"{name}.tflite"
+    qmodel.save(saved)
+    del qmodel
+    qmodel = keras.models.load_model(saved)
+    saved.unlink()
+    seconds.lap("save_and_load")
+    report = tflite_tools.convert(qmodel, path)
+    seconds.lap("convert")
+    result = tflite_tools.verify(qmodel, path, testing, batch_size=4, layers=True)
+    seconds.lap("verify")
+    logits = result.logits or result.outputs[0]
+    return {
+        "input_size": size,
+        "parameters": model.count_params(),
+        "int8_bytes": report.size,
+        "operators": dict(sorted(report.operators.items())),
+        "tensors_compared": len(result.layers),
+        "tensors_equal": sum(layer.max_steps == 0 for layer in result.layers),
+        "outputs_equal": result.outputs[0].equal,
+        "logits_equal": logits.equal,
+        "logits_span": logits.span,
+        "seconds": seconds.laps,
+        "peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+    }
+
+
+class Stopwatch:
+    """Seconds of one stage after the other."""
+
+    def __init__(self):
+        self.laps = {}
+        self.last = time.perf_counter()
+
+    def lap(self, name):
+        now = time.perf_counter()
+        self.laps[name] = round(now - self.last, 1)
+        self.last = now
+        print(f"  {name}: {self.laps[name]} s", file=sys.stderr, flush=True)
+
+
+def trained(name, steps):
+    """The network at its own size, with weights and statistics of a network at work."""
+    import keras
+
+    build = getattr(keras.applications, name)
+    size = MODELS[name]
+    small_size = size if name in FIXED_SIZE else SIZE
+    small = build(weights=None, input_shape=(small_size, small_size, 3))
+    for layer in small._flatten_layers():
+        if isinstance(layer, keras.layers.BatchNormalization):
+            # The statistics of few steps must not be those from before the first.
+            layer.momentum = 0.8
+        elif type(layer).__name__ == "LayerScale":
+            # From 1e-6 a few steps lead nowhere; trained ones lie far above it.
+            layer.gamma.assign(0.1 * keras.ops.ones_like(layer.gamma))
+    images, labels = sample(name, small_size, min(500, steps * BATCH))
+    small.compile(keras.optimizers.Adam(1e-3), "sparse_categorical_crossentropy", jit_compile=False)
+    small.fit(images, labels, BATCH, epochs=-(-steps * BATCH // len(images)), verbose=0)
+    model = build(weights=None, input_shape=(size, size, 3))
+    model.set_weights(small.get_weights())
+    return model
+
+
+def sample(name, size, count):
+    """(images as the network takes them, labels) of ../shared's ImageNet sample."""
+    import common
+    import numpy as np
+
+    from mobilequant.data import load_classification
+
+    data = load_classification(
+        "imagenet_sample", data_dir=common.SHARED / "data", image_size=size, batch_size=16
+    )
+    images, labels = [], []
+    for image, label in data.test.unbatch().take(count).as_numpy_iterator():
+        images.append(image)
+        labels.append(label)
+    images = np.stack(images)
+    if name.startswith(SCALING):
+        images = (images + 1) * 127.5
+    return images, np.stack(labels)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
