@@ -25,6 +25,7 @@ if not _is_the_command():
         freeze,
         quantize,
         register_rule,
+        sensitivity,
         set_phase,
     )
     from mobilequant.quantizers import Scheme
@@ -44,6 +45,7 @@ __all__ = [
     "models",
     "quantize",
     "register_rule",
+    "sensitivity",
     "set_phase",
     "training",
 ]

@@ -53,6 +53,35 @@ def observation_method():
     return _observing.get()
 
 
+#: What `simulating` can quantize.
+PARTS = ("weights", "activations")
+
+_simulating = contextvars.ContextVar("mobilequant_simulating", default=None)
+
+
+@contextlib.contextmanager
+def simulating(parts=PARTS):
+    """While open, inference is float with fake quantization, of every layer by itself.
+
+    Each layer goes by the phase of its own quantizers, whatever those of its inputs do: a model
+    may be quantized in one layer alone. (Integers need a quantized input.) Grids that the file
+    format fixes (softmax, sigmoid) stay float.
+
+    Args:
+        parts: What is quantized, of `PARTS`.
+    """
+    token = _simulating.set(tuple(parts))
+    try:
+        yield
+    finally:
+        _simulating.reset(token)
+
+
+def simulated_parts():
+    """The `parts` of the open `simulating` block, or None."""
+    return _simulating.get()
+
+
 @keras.saving.register_keras_serializable(package="mobilequant")
 class ActivationQuantizer(keras.layers.Layer):
     """Quantizes one activation tensor.
@@ -185,7 +214,7 @@ class ActivationQuantizer(keras.layers.Layer):
 
     def infer(self, x):
         """Inference where the layer that follows computes in float."""
-        if not self.quantizing:
+        if not self.quantizing or "activations" not in (simulated_parts() or PARTS):
             return x
         if self.scheme.on_device_grid:
             grid = self.grid()

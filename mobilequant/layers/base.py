@@ -17,7 +17,11 @@ from keras import ops
 
 from mobilequant import integer
 from mobilequant.integer.arithmetic import Grid, recover
-from mobilequant.layers.activation_quantizer import ActivationQuantizer, observation_method
+from mobilequant.layers.activation_quantizer import (
+    ActivationQuantizer,
+    observation_method,
+    simulated_parts,
+)
 from mobilequant.layers.moving import MOVING, TRAINING_ONLY
 from mobilequant.quantizers import TERNARY
 
@@ -76,7 +80,7 @@ class QuantizedLayer(keras.layers.Layer):
             return outputs
         if training:
             return self.train(*inputs)
-        if not self.infers_integers:
+        if simulated_parts() is not None or not self.infers_integers:
             return self.simulate(*inputs)
         return ops.cond(
             self._ready(),

@@ -18,7 +18,12 @@ from keras import ops
 from mobilequant import integer
 from mobilequant.integer import arithmetic
 from mobilequant.integer.arithmetic import Grid
-from mobilequant.layers.activation_quantizer import FLOAT, observation_method
+from mobilequant.layers.activation_quantizer import (
+    FLOAT,
+    PARTS,
+    observation_method,
+    simulated_parts,
+)
 from mobilequant.layers.base import QuantizedLayer, build_quantizer, describe
 from mobilequant.layers.frozen import image_frame
 from mobilequant.layers.normalization import batch_normalize, inference_factors
@@ -282,7 +287,9 @@ class FoldedLayer(QuantizedLayer):
         if self.input_quantizer is not None:
             on = self.input_quantizer.ready()
             x = self.input_quantizer.infer(x)
-        flat = self.weight_quantizer.simulate(self.flat_kernel(), on)
+        flat = self.flat_kernel()
+        if "weights" in (simulated_parts() or PARTS):
+            flat = self.weight_quantizer.simulate(flat, on)
         return self.output_quantizer.infer(self._infer(x, flat))
 
     def _infer(self, x, flat):

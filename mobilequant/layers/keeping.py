@@ -10,7 +10,7 @@ import keras
 from keras import ops
 
 from mobilequant.integer import arithmetic
-from mobilequant.layers.activation_quantizer import observation_method
+from mobilequant.layers.activation_quantizer import observation_method, simulated_parts
 from mobilequant.layers.base import QuantizedLayer
 from mobilequant.layers.frozen import as_image
 from mobilequant.layers.moving import pool, pool_geometry, resize
@@ -69,7 +69,8 @@ class GridKeeper(QuantizedLayer):
         return bool(self._links.sources) and super().infers_integers
 
     def call(self, inputs, training=None):
-        if training or observation_method() is not None or not self.infers_integers:
+        in_float = observation_method() is not None or simulated_parts() is not None
+        if training or in_float or not self.infers_integers:
             return self._stock(inputs)
         return super().call(inputs, training=False)
 

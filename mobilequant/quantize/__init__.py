@@ -4,12 +4,16 @@ from mobilequant.quantize.calibration import calibrate
 from mobilequant.quantize.freezing import freeze, infer_integers, infer_tensors
 from mobilequant.quantize.recipe import Recipe
 from mobilequant.quantize.rules import Rule, Unsupported, clone_layer, register_rule
+from mobilequant.quantize.sensitivity import sensitivity
+from mobilequant.quantize.sensitivity_report import LayerCost, Sensitivity
 from mobilequant.quantize.state import set_phase
 from mobilequant.quantize.transform import quantize
 
 __all__ = [
+    "LayerCost",
     "Recipe",
     "Rule",
+    "Sensitivity",
     "Unsupported",
     "calibrate",
     "clone_layer",
@@ -18,5 +22,6 @@ __all__ = [
     "infer_tensors",
     "quantize",
     "register_rule",
+    "sensitivity",
     "set_phase",
 ]

@@ -31,7 +31,8 @@ def connect(graph, groups, replacements, context, left, name):
     outputs_of = {}
     for group, new_layers in zip(groups, replacements, strict=True):
         stays = id(group[0]) in left
-        feeds = [(stays and floats.get(id(t))) or tensors[id(t)] for t in group[0].inputs]
+        known = {**tensors, **floats} if stays else tensors
+        feeds = [known[id(t)] for t in group[0].inputs]
         # What the same layers gave where they were called first.
         owners = outputs_of.get(id(new_layers))
         values = _call(new_layers, owners, feeds, group, named)

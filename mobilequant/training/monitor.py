@@ -14,6 +14,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from mobilequant import drawing
 from mobilequant.layers import FoldedLayer
 from mobilequant.layers.activation_quantizer import observing
 from mobilequant.quantize.state import quantized_layers
@@ -100,7 +101,7 @@ class QuantizationMonitor(keras.callbacks.Callback):
         self.every = every
         self.batch = batch
         self.log_dir = None if log_dir is None else _log_folder(log_dir)
-        self.plot_path = None if plot is None else monitor_plot.check_path(plot)
+        self.plot_path = None if plot is None else drawing.check_path(plot)
         self.history = _empty()
         self._layers, self._levels = {}, {}
         self._step = self._first = 0
@@ -164,11 +165,10 @@ class QuantizationMonitor(keras.callbacks.Callback):
             ImportError: matplotlib is missing.
         """
         if path is not None:
-            path = monitor_plot.check_path(path)
+            path = drawing.check_path(path)
         figure = monitor_plot.draw(self.history)
         if path is not None:
-            with written_whole(path) as temporary:
-                figure.savefig(temporary, dpi=monitor_plot.DPI)
+            drawing.save(figure, path)
         return figure
 
     def to_dict(self) -> dict:
@@ -187,7 +187,7 @@ class QuantizationMonitor(keras.callbacks.Callback):
         Raises:
             ValueError: The path does not end in ".json", or cannot be written.
         """
-        path = monitor_plot.check_path(path, (".json",))
+        path = drawing.check_path(path, (".json",))
         with written_whole(path) as temporary:
             temporary.write_text(json.dumps(self.to_dict(), indent=1, allow_nan=False))
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
-import io
 import math
-import os
-from pathlib import Path
 
 import numpy as np
+
+from mobilequant import drawing
 
 #: Of each quantity: title, unit, factor to that unit, whether colours are spread by magnitude.
 PANELS = {
@@ -20,39 +18,6 @@ PANELS = {
 
 #: So many layers at most are drawn as lines, each with a colour of its own.
 MOST_LINES = 8
-
-#: Dots an inch of pixel formats.
-DPI = 120
-
-_SUFFIXES = (".png", ".pdf", ".svg")
-
-
-def check_path(path, suffixes=_SUFFIXES) -> Path:
-    """The path of a file that can be written; checked before the work that leads to it.
-
-    Raises:
-        ValueError: It has another ending, its folder is missing, or it cannot be written.
-        ImportError: It is that of a drawing, and matplotlib is missing.
-    """
-    path = Path(path)
-    if path.suffix not in suffixes:
-        raise ValueError(f"{path} must end in {' or '.join(suffixes)}.")
-    folder = path.absolute().parent
-    if not folder.is_dir():
-        raise ValueError(f"{path} cannot be written: there is no folder {folder}.")
-    if path.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-        raise ValueError(f"{path} cannot be written: a folder, or no permission in {folder}.")
-    if suffixes is _SUFFIXES:
-        require_matplotlib()
-    return path
-
-
-def require_matplotlib() -> None:
-    """Raises an ImportError that says what to install where matplotlib is missing."""
-    if importlib.util.find_spec("matplotlib") is None:
-        raise ImportError(
-            "Drawing needs matplotlib, which is not installed: pip install 'mobilequant[plots]'."
-        )
 
 
 def draw(history: dict):
@@ -68,7 +33,7 @@ def draw(history: dict):
         ValueError: Nothing was measured yet.
         ImportError: matplotlib is missing.
     """
-    require_matplotlib()
+    drawing.require_matplotlib()
     steps = np.asarray(history["steps"], "float64")
     tables = {name: _table(history[name]) for name in PANELS if history[name]}
     if not len(steps) or not tables:
@@ -85,24 +50,10 @@ def _table(lists: dict):
     return list(lists), np.array(rows, "float64")
 
 
-def _figure(**kwargs):
-    from matplotlib.figure import Figure
-
-    class Drawing(Figure):
-        # Without pyplot, which keeps figures open and picks a window system, notebooks would
-        # not know how to show one.
-        def _repr_png_(self):
-            buffer = io.BytesIO()
-            self.savefig(buffer, format="png", dpi=DPI)
-            return buffer.getvalue()
-
-    return Drawing(layout="constrained", **kwargs)
-
-
 def _lines(steps, tables):
     from matplotlib.lines import Line2D
 
-    figure = _figure(figsize=(3.9 * len(tables) + 1.8, 3.4))
+    figure = drawing.figure(figsize=(3.9 * len(tables) + 1.8, 3.4))
     axes = np.atleast_1d(figure.subplots(1, len(tables), sharex=True))
     colours = {}
     for axis, (quantity, (layers, table)) in zip(axes, tables.items(), strict=True):
@@ -121,7 +72,7 @@ def _lines(steps, tables):
 
 def _heat_maps(steps, tables):
     rows = max(len(layers) for layers, _ in tables.values())
-    figure = _figure(figsize=(4.4 * len(tables) + 1.6, max(3.2, 0.17 * rows + 1.3)))
+    figure = drawing.figure(figsize=(4.4 * len(tables) + 1.6, max(3.2, 0.17 * rows + 1.3)))
     axes = np.atleast_1d(figure.subplots(1, len(tables)))
     former = None
     for axis, (quantity, (layers, table)) in zip(axes, tables.items(), strict=True):

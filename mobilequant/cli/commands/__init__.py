@@ -12,6 +12,7 @@ from mobilequant.cli.commands import (
     inspect,
     models,
     quantize,
+    sensitivity,
     train,
     verify,
 )
@@ -21,6 +22,7 @@ COMMANDS = {
     "train": train,
     "quantize": quantize,
     "calibrate": calibrate,
+    "sensitivity": sensitivity,
     "convert": convert,
     "verify": verify,
     "inspect": inspect,

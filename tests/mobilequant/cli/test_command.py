@@ -99,6 +99,20 @@ def test_quantize_without_data_leaves_the_ranges_open(made, tmp_path, capsys):
     assert calibrated.is_file()
 
 
+def test_sensitivity(made, tmp_path, capsys):
+    plot = tmp_path / "costs.png"
+    line = ["sensitivity", made / "q.keras", "--data", "digits", "--images", "20"]
+    code, result, err = run(capsys, *line, "--accuracy", "--plot", plot)
+    assert code == 0 and "20 images" in err and result["images"] == 20
+    errors = [layer["error"] for layer in result["layers"]]
+    assert errors == sorted(errors, reverse=True) and len(errors) == 5
+    assert 0 <= result["metric_whole"] <= 1 and plot.read_bytes()[1:4] == b"PNG"
+    line += ["--mode", "except", "--part", "weights", "--top", "1"]
+    assert main([str(word) for word in line]) == 0
+    text = capsys.readouterr().out
+    assert "left in float alone" in text and "weights only" in text and "and 2 more" in text
+
+
 def test_convert_verify_inspect_and_benchmark(made, tmp_path, capsys):
     file = tmp_path / "q.tflite"
     code, result, _ = run(

@@ -55,6 +55,7 @@ def test_usage(capsys):
     [
         "quantize {none} -o {out}",
         "calibrate {none} --data digits -o {out}",
+        "sensitivity {none} --data digits",
         "convert {none} -o {file}",
         "verify {none} {file} --data digits",
         "train --model {none} --data digits -o {out}",
@@ -115,6 +116,8 @@ def test_models_that_do_not_fit(capsys, tmp_path, float_model):
     fails(capsys, "calibrate {m} --data digits -o {o}", "float.keras", "not a quantized", **paths)
     fails(capsys, "convert {m} -o {f}", "float.keras", "not a quantized model", **paths)
     fails(capsys, "verify {m} {f} --data digits", "float.keras", "not a quantized", **paths)
+    fails(capsys, "sensitivity {m} --data digits", "float.keras", "not a quantized", **paths)
+    fails(capsys, "sensitivity {m} --data digits --plot x.gif", "x.gif", ".png", **paths)
     fails(capsys, "quantize {m} -o {o} --recipe w9a9", "w9a9", **paths)
     fails(capsys, "quantize {m} -o {o} --calibrate 5", "--data", **paths)
     assert paths["f"].read_bytes() == b"former" and not paths["o"].exists()

@@ -311,6 +311,14 @@ def test_any_layer_can_be_left_in_float():
     assert type(qmodel.get_layer("same")) is keras.layers.Dense
 
 
+def test_between_layers_left_in_float_flows_float():
+    model = with_float_parts()
+    qmodel = mq.quantize(model, leave_float=["unit", "again", "exp*"])
+    assert not [layer for layer in qmodel.layers if layer.name.startswith("unit_quantized")]
+    data = normal(8, 8, 3)
+    np.testing.assert_allclose(qmodel(data), model(data), rtol=1e-5, atol=1e-5)
+
+
 # Bad input.
 
 
