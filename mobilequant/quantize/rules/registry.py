@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+import keras
+
 from mobilequant.quantize.graph import Call, Graph
 from mobilequant.quantize.recipe import Recipe
 from mobilequant.quantize.rules.roles import WEIGHTED, roles_of
@@ -36,8 +38,9 @@ class Context:
 
     @property
     def weighted_names(self) -> list[str]:
-        """Their names, as `Recipe.overrides` means them."""
-        calls = [call for call in self.graph.calls if isinstance(call.layer, WEIGHTED)]
+        """Their names and those of attentions, as `Recipe.overrides` means them."""
+        kinds = (*WEIGHTED, keras.layers.MultiHeadAttention)
+        calls = [call for call in self.graph.calls if isinstance(call.layer, kinds)]
         return list(dict.fromkeys(call.name for call in calls))
 
     @property

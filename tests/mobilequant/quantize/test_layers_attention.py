@@ -70,3 +70,11 @@ def test_attention_at_low_precision():
     qmodel = calibrated(model, "w4a4")
     assert qmodel.get_layer("attention_query").input_scheme.bits == 4
     assert outputs(qmodel, sample(model))[0].shape == (16, 16, 12)
+
+
+def test_an_override_reaches_the_projections_of_an_attention():
+    recipe = mq.Recipe.named("w8a8")
+    recipe = mq.Recipe(recipe.weights, recipe.activations, overrides={"attention": "w4a8"})
+    qmodel = mq.quantize(self_attention(), recipe)
+    projections = [layer for layer in qmodel.layers if isinstance(layer, mq.layers.QuantizedDense)]
+    assert [layer.weight_quantizer.scheme.bits for layer in projections] == [4] * 4

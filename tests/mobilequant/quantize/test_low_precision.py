@@ -192,6 +192,22 @@ def test_learned_ranges_start_at_calibration_learn_and_freeze():
         np.testing.assert_array_equal(a, b.numpy())
 
 
+def test_learned_ranges_without_calibration_start_from_the_first_batch():
+    qmodel = mq.quantize(network(), "w4a4")
+    quantizer = qmodel.get_layer("project").input_quantizer
+    float_output = output(qmodel)
+    assert not quantizer.calibrated
+    qmodel.compile(keras.optimizers.SGD(0.0), "mse", run_eagerly=True)
+    qmodel.train_on_batch(images(), np.zeros((16, 6), "float32"))
+    assert quantizer.calibrated and float(quantizer.unit) > 0
+    low, high = quantizer.range.numpy()
+    np.testing.assert_allclose((high - low) / 15, quantizer.unit, rtol=1e-5)
+    # A learning rate of 0 keeps the start, and a second batch does not move it.
+    qmodel.train_on_batch(10 * images(seed=2), np.zeros((16, 6), "float32"))
+    np.testing.assert_allclose(quantizer.range.numpy(), [low, high], rtol=1e-5)
+    assert (output(qmodel) != float_output).any()
+
+
 def test_the_step_of_weights_learns_as_its_paper_says():
     """arXiv:1902.08153, section 2.2: the gradient of the step, over √(N·Q_P)."""
     quantizer = WeightQuantizer(Scheme(bits=4, estimator="lsq"))
