@@ -12,15 +12,13 @@ from mobilequant.layers.convolutions import (
     QuantizedChannelwise,
     QuantizedConv1D,
     QuantizedConv1DTranspose,
+    QuantizedConv2D,
     QuantizedConv2DTranspose,
     QuantizedDepthwiseConv1D,
-)
-from mobilequant.layers.folded import (
-    FoldedLayer,
-    QuantizedConv2D,
-    QuantizedDense,
     QuantizedDepthwiseConv2D,
 )
+from mobilequant.layers.dense import QuantizedDense
+from mobilequant.layers.folded import FoldedLayer
 from mobilequant.layers.functions import (
     HARD_SWISH_FACTOR,
     QuantizedFunction,

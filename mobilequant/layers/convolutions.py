@@ -1,4 +1,4 @@
-"""Quantized convolutions over one dimension, transposed ones, and factors one a channel."""
+"""Quantized convolutions over two dimensions and one, transposed, and factors one a channel."""
 
 from __future__ import annotations
 
@@ -6,9 +6,72 @@ import keras
 from keras import ops
 
 from mobilequant.integer import arithmetic
-from mobilequant.layers.folded import FoldedLayer, QuantizedConv2D, QuantizedDepthwiseConv2D
+from mobilequant.layers.folded import FoldedLayer
 from mobilequant.layers.frozen import image_frame
 from mobilequant.layers.variables import read
+
+
+@keras.saving.register_keras_serializable(package="mobilequant")
+class QuantizedConv2D(FoldedLayer):
+    """A quantized `keras.layers.Conv2D`, see `FoldedLayer`: CONV_2D on the device."""
+
+    kind = "CONV_2D"
+    arithmetic = staticmethod(arithmetic.convolution)
+
+    def product(self, x, kernel):
+        return ops.conv(x, kernel, **self._geometry())
+
+    def integer_product(self, x, kernel, bias, scaling, output, activation):
+        geometry = self._geometry()
+        return self.arithmetic(
+            x,
+            kernel,
+            self.weight_quantizer.largest,
+            bias,
+            scaling,
+            output,
+            activation,
+            strides=geometry["strides"],
+            padding=geometry["padding"],
+            dilation=geometry["dilation_rate"],
+        )
+
+    def options(self):
+        geometry = self._geometry()
+        return {
+            "strides": geometry["strides"],
+            "dilation": geometry["dilation_rate"],
+            "padding": geometry["padding"].upper(),
+        }
+
+    def _geometry(self):
+        return {
+            "strides": tuple(self.layer.strides),
+            "padding": self.layer.padding,
+            "data_format": "channels_last",
+            "dilation_rate": tuple(self.layer.dilation_rate),
+        }
+
+
+@keras.saving.register_keras_serializable(package="mobilequant")
+class QuantizedDepthwiseConv2D(QuantizedConv2D):
+    """A quantized `keras.layers.DepthwiseConv2D`: DEPTHWISE_CONV_2D on the device."""
+
+    kind = "DEPTHWISE_CONV_2D"
+    arithmetic = staticmethod(arithmetic.depthwise_convolution)
+
+    def flat_kernel(self):
+        *size, channels, multiplier = self.layer.kernel.shape
+        return ops.reshape(self.layer.kernel, (*size, channels * multiplier))
+
+    def restore_kernel(self, flat):
+        return ops.reshape(flat, self.layer.kernel.shape)
+
+    def product(self, x, kernel):
+        return ops.depthwise_conv(x, kernel, **self._geometry())
+
+    def options(self):
+        return {**super().options(), "multiplier": int(self.layer.depth_multiplier)}
 
 
 class _OneDimensional:
