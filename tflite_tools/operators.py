@@ -20,6 +20,7 @@ from tflite_tools.errors import ConversionError
 
 #: First TFLite runtime that runs what we write, by operator and version.
 MINIMUM_RUNTIME = {
+    ("ABS", 2): "2.4.0",
     ("ADD", 2): "1.14.0",
     ("AVERAGE_POOL_2D", 2): "1.14.0",
     ("BATCH_MATMUL", 2): "2.3.0",
@@ -29,12 +30,14 @@ MINIMUM_RUNTIME = {
     ("DEPTHWISE_CONV_2D", 3): "1.14.0",
     ("DEPTH_TO_SPACE", 1): "2.1.0",
     ("ELU", 1): "1.14.0",
+    ("EXP", 2): "2.12.0",
     ("FULLY_CONNECTED", 12): "2.17.0",
     ("FULLY_CONNECTED", 4): "1.14.0",
     ("FULLY_CONNECTED", 5): "2.0.0",
     ("GELU", 2): "2.9.0",
     ("HARD_SWISH", 1): "1.15.0",
     ("LEAKY_RELU", 1): "1.13.1",
+    ("LOG", 2): "2.15.0",
     ("LOGISTIC", 2): "1.14.0",
     ("MAXIMUM", 2): "1.14.0",
     ("MAXIMUM", 3): "2.3.0",
@@ -61,6 +64,7 @@ MINIMUM_RUNTIME = {
     ("SLICE", 5): "2.5.0",
     ("SOFTMAX", 2): "1.14.0",
     ("SPACE_TO_DEPTH", 2): "1.14.0",
+    ("SQRT", 2): "2.21.0",
     ("STRIDED_SLICE", 2): "1.14.0",
     ("STRIDED_SLICE", 4): "2.2.0",
     ("SUB", 2): "1.14.0",
@@ -307,19 +311,11 @@ def _function(version: int, options=None) -> Callable[[Operator, Writer], Encode
         _refuse_activation(op)
         _require_fixed_grid(op)
         _require_function_ratio(op)
+        _require_no_negatives(op)
         made = None if options is None else options(op.options)
         return Encoded(version, _operands(op, writer), made)
 
     return encoder
-
-
-def _rsqrt(op: Operator, writer: Writer) -> Encoded:
-    if op.inputs[0].zero_point != -128:
-        raise ConversionError(
-            f"Layer {op.name!r}: RSQRT of a tensor that can be negative (its zero point is "
-            f"{op.inputs[0].zero_point}, not -128); LiteRT would end with an error there."
-        )
-    return _function(2)(op, writer)
 
 
 def _transpose(op: Operator, writer: Writer) -> Encoded:
@@ -373,6 +369,7 @@ def _reshape(op: Operator, writer: Writer) -> Encoded:
 
 #: One encoder for each kind of operator that a frozen graph can hold.
 ENCODERS: dict[str, Callable[[Operator, Writer], Encoded]] = {
+    "ABS": _function(2, lambda options: schema.AbsOptionsT()),
     "ADD": _add,
     "AVERAGE_POOL_2D": _pool,
     "BATCH_MATMUL": _batch_matmul,
@@ -381,6 +378,7 @@ ENCODERS: dict[str, Callable[[Operator, Writer], Encoded]] = {
     "DEPTHWISE_CONV_2D": _depthwise_convolution,
     "DEPTH_TO_SPACE": _depth_space,
     "ELU": _function(1),
+    "EXP": _function(2, lambda options: schema.ExpOptionsT()),
     "FULLY_CONNECTED": _fully_connected,
     "GELU": _function(
         2, lambda options: schema.GeluOptionsT(approximate=bool(options.get("approximate", False)))
@@ -389,6 +387,7 @@ ENCODERS: dict[str, Callable[[Operator, Writer], Encoded]] = {
     "LEAKY_RELU": _function(
         1, lambda options: schema.LeakyReluOptionsT(alpha=float(options["alpha"]))
     ),
+    "LOG": _function(2),
     "LOGISTIC": _function(2),
     "MAXIMUM": _extremum,
     "MAX_POOL_2D": _pool,
@@ -404,10 +403,11 @@ ENCODERS: dict[str, Callable[[Operator, Writer], Encoded]] = {
     "RESHAPE": _reshape,
     "RESIZE_BILINEAR": _resize,
     "RESIZE_NEAREST_NEIGHBOR": _resize,
-    "RSQRT": _rsqrt,
+    "RSQRT": _function(2),
     "SLICE": _slice,
     "SOFTMAX": _softmax,
     "SPACE_TO_DEPTH": _depth_space,
+    "SQRT": _function(2),
     "STRIDED_SLICE": _strided_slice,
     "SUB": _add,
     "TANH": _function(2),
@@ -534,6 +534,15 @@ def _require_function_ratio(op: Operator) -> None:
     if op.kind in arithmetic.FUNCTION_RATIOS:
         ratio = _ratio(op.inputs[0], op.outputs[0])
         _require_ratio(op, ratio, arithmetic.FUNCTION_RATIOS[op.kind])
+
+
+def _require_no_negatives(op: Operator) -> None:
+    if op.kind in arithmetic.OF_NO_NEGATIVES and op.inputs[0].zero_point != -128:
+        raise ConversionError(
+            f"Layer {op.name!r}: {op.kind} of a tensor that can be negative (its zero point is "
+            f"{op.inputs[0].zero_point}, not -128), where LiteRT ends with an error. Put a ReLU "
+            "before it."
+        )
 
 
 def _require_fixed_grid(op: Operator) -> None:

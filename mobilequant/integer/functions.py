@@ -30,6 +30,7 @@ FIXED_GRIDS: Mapping[str, Grid] = {
 #: Scale of the input over scale of the output for which there is a table, [low, high). LiteRT
 #: does not load a HARD_SWISH outside; other functions would leave the 32 bits that they have.
 FUNCTION_RATIOS: Mapping[str, tuple[float, float]] = {
+    "ABS": (0.0, 2.0**14),
     "HARD_SWISH": (2.0**-9, 128.0),
     "LEAKY_RELU": (0.0, 2.0**14),
     "PRELU": (0.0, 2.0**14),
@@ -41,6 +42,16 @@ FUNCTION_RATIOS: Mapping[str, tuple[float, float]] = {
 #: Scale of the input over scale of the output, and the magnitude of alpha times that, within
 #: which XNNPACK takes LEAKY_RELU, [low, high].
 LEAKY_RELU_RATIOS = (2.0**-8, 128.0)
+
+#: More steps than int8 has, and few enough to be rounded.
+_FAR = 2.0**20
+
+#: Below all real values behind an integer above 0.
+_TINY = float(np.finfo(np.float32).tiny)
+
+#: Functions without a value below 0, where LiteRT ends with an error: their input's zero point
+#: must be −128.
+OF_NO_NEGATIVES = ("RSQRT", "SQRT")
 
 
 def function_table(kind: str, source: Grid, output: Grid, **options):
@@ -113,10 +124,37 @@ def _in_real_numbers(function) -> Callable:
     return table
 
 
+def _in_own_table(function) -> Callable:
+    """LiteRT's own tables: divided, rounded half away from zero, then moved."""
+
+    def table(x, source, output):
+        y = _at(function, x, source) * (1.0 / output.scale)
+        return saturate(round_away(ops.clip(y, -_FAR, _FAR)), output)
+
+    return table
+
+
 def _gelu(x, source, output, approximate=False):
-    """LiteRT's own table: divided, rounded half away from zero, then moved."""
-    function = _gelu_by_tanh if approximate else _gelu_by_erf
-    return saturate(round_away(_at(function, x, source) * (1.0 / output.scale)), output)
+    table = _in_own_table(_gelu_by_tanh if approximate else _gelu_by_erf)
+    return table(x, source, output)
+
+
+def _absolute(x, source, output):
+    factor = fixed_point.fixed_point(source.scale / output.scale)
+    y = fixed_point.multiply(ops.cast(ops.abs(x), "int32"), factor)
+    return saturate(ops.cast(y, "float32"), output)
+
+
+def _logarithm(x, source, output):
+    """The smallest integer for what has none."""
+    table = _in_own_table(lambda x: ops.log(ops.maximum(x, _TINY)))(x, source, output)
+    return ops.where(x > 0, table, SMALLEST - output.zero_point)
+
+
+def _square_root(x, source, output):
+    """Not rounded, but cut off; ends with an error below 0, where this gives that of 0."""
+    root = rounded(ops.sqrt(ops.maximum(x, 0.0) * source.scale))
+    return saturate(ops.floor(root / output.scale), output)
 
 
 def _clipped(low, high=None) -> Callable:
@@ -233,10 +271,13 @@ def quantize_alpha(alpha):
 
 #: The functions that there are tables for, by the operator's name.
 FUNCTIONS: Mapping[str, Callable] = {
+    "ABS": _absolute,
     "ELU": _in_real_numbers(_elu),
+    "EXP": _in_own_table(ops.exp),
     "GELU": _gelu,
     "HARD_SWISH": _hard_swish,
     "LEAKY_RELU": _leaky_relu,
+    "LOG": _logarithm,
     "LOGISTIC": _in_real_numbers(ops.sigmoid),
     "PRELU": _prelu,
     "QUANTIZE": elementwise.rescale,
@@ -244,5 +285,6 @@ FUNCTIONS: Mapping[str, Callable] = {
     "RELU6": _clipped(0.0, 6.0),
     "RELU_N1_TO_1": _clipped(-1.0, 1.0),
     "RSQRT": reciprocal_square_root,
+    "SQRT": _square_root,
     "TANH": _in_real_numbers(ops.tanh),
 }

@@ -120,8 +120,8 @@ class Operator:
             MEAN: axes (tuple of ints that count the batch dimension as 0), keepdims (bool).
             SOFTMAX: beta (1.0).
             QUANTIZE: nothing; from one int8 grid to another.
-            ELU, HARD_SWISH, LOGISTIC, RELU, RELU6, RELU_N1_TO_1, RSQRT, TANH:
-                nothing.
+            ABS, ELU, EXP, HARD_SWISH, LOG, LOGISTIC, RELU, RELU6, RELU_N1_TO_1, RSQRT, SQRT, TANH:
+            nothing.
             GELU: approximate (bool, False).  LEAKY_RELU: alpha (float).
             PRELU: nothing; its slopes are the constant at place 1.
             PAD: paddings, ((before, after), ...) without the batch dimension.

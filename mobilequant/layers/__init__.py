@@ -8,6 +8,11 @@ from mobilequant.layers.activations import (
     QuantizedSilu,
 )
 from mobilequant.layers.base import QuantizedLayer
+from mobilequant.layers.composed_activations import (
+    QuantizedScaledELU,
+    QuantizedSoftplus,
+    QuantizedThresholdedReLU,
+)
 from mobilequant.layers.convolutions import (
     QuantizedChannelwise,
     QuantizedConv1D,
@@ -84,9 +89,12 @@ __all__ = [
     "QuantizedPReLU",
     "QuantizedReLU",
     "QuantizedSilu",
+    "QuantizedScaledELU",
     "QuantizedSoftmax",
+    "QuantizedSoftplus",
     "QuantizedStandardization",
     "QuantizedSubtract",
+    "QuantizedThresholdedReLU",
     "StochasticDepth",
     "Unweighted",
 ]

@@ -28,6 +28,13 @@ _FUNCTIONS = {
     "TANH": ops.tanh,
 }
 
+
+@keras.saving.register_keras_serializable(package="mobilequant")
+def gelu_by_tanh(x):
+    """GELU by the formula with a hyperbolic tangent: what `keras.ops.gelu` gives by default."""
+    return ops.gelu(x, approximate=True)
+
+
 #: Smallest values, where there are any.
 _LOWEST = {"ELU": -1.0}
 

@@ -101,8 +101,11 @@ class QuantizedStandardization(Unweighted):
     def infer_float(self, x, observing):
         *parts, y = self._parts(x)
         if observing:
+            # Not what other methods clip: a root that is clipped is wrong for a whole row.
+            method = observation_method()
+            method = method if isinstance(method, str) else "minmax"
             for quantizer, part in zip(self._inside, parts, strict=True):
-                quantizer.observe(part, observation_method())
+                quantizer.observe(part, method)
         return y
 
     def infer_integer(self, x):

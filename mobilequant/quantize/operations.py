@@ -14,6 +14,7 @@ import keras
 import numpy as np
 
 from mobilequant.layers.constants import ConstantOperand
+from mobilequant.layers.functions import gelu_by_tanh
 from mobilequant.quantize.graph import Call, Graph
 from mobilequant.quantize.rules import Unsupported, find_rule
 
@@ -200,12 +201,8 @@ def _softmax(call):
 
 
 def _gelu(call):
-    if call.layer.approximate:
-        raise Unsupported(
-            "the tangent's approximation of GELU has no rule; use keras.ops.gelu(x, "
-            'approximate=False) or keras.layers.Activation("gelu").'
-        )
-    return [keras.layers.Activation("gelu")], call.inputs
+    function = gelu_by_tanh if call.layer.approximate else "gelu"
+    return [keras.layers.Activation(function)], call.inputs
 
 
 def _reshape(call):

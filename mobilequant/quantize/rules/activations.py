@@ -9,6 +9,7 @@ from collections.abc import Callable
 import keras
 
 from mobilequant import layers
+from mobilequant.layers.functions import gelu_by_tanh
 from mobilequant.quantize.rules.registry import Context
 
 #: From (name, context) to layers, called one after the other.
@@ -59,6 +60,8 @@ def plan_of_function(function) -> Plan | None:
     if isinstance(function, functools.partial) and not function.args:
         makes = _WITH_ARGUMENTS.get(function.func)
         return makes(**function.keywords) if makes else None
+    if function is gelu_by_tanh:
+        return _gelu(approximate=True)
     return PLANS.get(_NAMES.get(function))
 
 
@@ -91,12 +94,12 @@ def _clip(highest=None) -> Builder:
 
 
 def _relu(negative_slope=0.0, max_value=None, threshold=0.0) -> Plan:
-    if threshold:
-        return _refused(
-            f"a ReLU with threshold {float(threshold):g} jumps there, which TFLite does "
-            "not compute in integers; use a plain ReLU, with a bias before it."
-        )
     highest = None if max_value is None else float(max_value)
+    if threshold:
+        make = functools.partial(
+            layers.QuantizedThresholdedReLU, float(threshold), float(negative_slope), highest
+        )
+        return Plan(behind=_layer(make, "ADD", "MUL", *(["SUB"] if negative_slope else [])))
     if negative_slope:
         return _leaky_relu(negative_slope, highest)
     if highest is None:
@@ -111,7 +114,10 @@ def _leaky_relu(negative_slope=0.2, highest=None) -> Plan:
 def _elu(alpha=1.0) -> Plan:
     if float(alpha) == 1.0:
         return PLANS["elu"]
-    return _refused(f"an ELU with alpha {float(alpha):g}; TFLite computes the one with alpha 1.")
+    if float(alpha) <= 0.0:
+        return _refused(f"an ELU with alpha {float(alpha):g}; use one above 0.")
+    make = functools.partial(layers.QuantizedScaledELU, float(alpha))
+    return Plan(behind=_layer(make, "ELU", "MUL", "QUANTIZE", "ADD"))
 
 
 def _gelu(approximate=False) -> Plan:
@@ -146,9 +152,8 @@ PLANS = {
     "sigmoid": _function("LOGISTIC"),
     "tanh": _function("TANH"),
     "softmax": _softmax(),
-    "softplus": _refused(
-        "softplus, which TFLite does not compute in integers; use relu, elu or silu, or "
-        "give the layer before it as the output and apply softplus behind the file."
+    "softplus": Plan(
+        behind=_layer(layers.QuantizedSoftplus, "ABS", "LOGISTIC", "LOG", "QUANTIZE", "SUB")
     ),
 }
 

@@ -34,7 +34,19 @@ def check(kind, source, output, **options):
 
 
 @pytest.mark.parametrize(
-    "kind", ["ELU", "HARD_SWISH", "LOGISTIC", "RELU", "RELU6", "RELU_N1_TO_1", "TANH"]
+    "kind",
+    [
+        "ABS",
+        "ELU",
+        "EXP",
+        "HARD_SWISH",
+        "LOG",
+        "LOGISTIC",
+        "RELU",
+        "RELU6",
+        "RELU_N1_TO_1",
+        "TANH",
+    ],  # fmt: skip
 )
 @settings(max_examples=30, deadline=None)
 @given(seed=seeds, data=st.data())
@@ -82,14 +94,14 @@ def test_prelu(seed, ratio, shape):
     assert_equal("PRELU", [(codes, source)], ours, output, constants={1: alpha})
 
 
+@pytest.mark.parametrize(("kind", "power"), [("RSQRT", -0.5), ("SQRT", 0.5)])
 @settings(max_examples=40, deadline=None)
 @given(seed=seeds, scale=st.floats(-20, 10), ratio=st.floats(-4, 20))
-def test_reciprocal_square_root(seed, scale, ratio):
+def test_roots(kind, power, seed, scale, ratio):
     """Of all that the device takes, 0 included."""
     random = np.random.default_rng(seed)
     source = Grid(np.float32(2.0**scale), np.float32(-128))
-    output = Grid(np.float32(2.0 ** (-scale / 2 - ratio)), zero_point(random))
-    check("RSQRT", source, output)
+    check(kind, source, Grid(np.float32(2.0 ** (scale * power - ratio)), zero_point(random)))
 
 
 def test_prelu_of_one_slope_is_a_table():

@@ -105,6 +105,8 @@ def test_activations(tmp_path):
     functions = [lambda x, name=name: getattr(ops, name)(x) for name in names]
     functions += [
         lambda x: ops.gelu(x, approximate=False),
+        lambda x: ops.gelu(x),
+        lambda x: ops.softplus(x),
         lambda x: ops.leaky_relu(x, 0.1),
         lambda x: ops.elu(x),
         lambda x: ops.maximum(0.0, x),
@@ -187,10 +189,10 @@ def test_a_constant_that_is_next_to_nothing_is_refused_by_name():
 def test_operations_without_an_integer_form_are_listed_together():
     x = keras.Input((8, 8, 4), name="image")
     y = ops.sum(ops.exp(x), axis=-1, keepdims=True)
-    y = x / ops.sqrt(y) + ops.abs(x) + x**3 + ops.gelu(x)
+    y = x / ops.sqrt(y) + ops.abs(x) + x**3
     with pytest.raises(ValueError, match="stand in the way") as error:
         mq.quantize(keras.Model(x, y))
-    for text in ("(Exp)", "(Sum)", "(Sqrt)", "TrueDivide", "relu(-x)", "squares", "approximate="):
+    for text in ("(Exp)", "(Sum)", "(Sqrt)", "TrueDivide", "relu(-x)", "squares"):
         assert text in str(error.value), text
 
 

@@ -3,6 +3,7 @@
 import functools
 
 import keras
+import numpy as np
 import pytest
 from layer_checks import as_after_training, calibrated, check, images, kinds_of, reloaded
 
@@ -17,9 +18,30 @@ ALONE = {
     "relu with a slope": (L.ReLU(negative_slope=0.1), {"LEAKY_RELU": 1}),
     "relu with a slope and a top": (L.ReLU(2.0, negative_slope=0.3), {"LEAKY_RELU": 1}),
     "leaky": (L.LeakyReLU(negative_slope=0.3), {"LEAKY_RELU": 1}),
+    "relu with a threshold": (L.ReLU(threshold=0.5), {"ADD": 1, "MUL": 2}),
+    "relu with a threshold below 0": (
+        functools.partial(A.relu, threshold=-1.0),
+        {"ADD": 1, "MUL": 2},
+    ),
+    "relu with a threshold and a top": (L.ReLU(3.0, threshold=0.5), {"ADD": 1, "MUL": 2}),
+    "relu with a threshold below 0 and a top": (
+        functools.partial(A.relu, max_value=3.0, threshold=-1.0),
+        {"ADD": 1, "MUL": 2},
+    ),
+    "relu with everything": (
+        L.ReLU(3.0, negative_slope=0.3, threshold=0.5),
+        {"ADD": 1, "MUL": 3, "SUB": 2},
+    ),
+    "relu with a threshold, falling": (
+        functools.partial(A.relu, negative_slope=-0.2, threshold=-0.7),
+        {"ADD": 2, "MUL": 3, "SUB": 1},
+    ),
     "prelu": (L.PReLU(shared_axes=[1, 2]), {"PRELU": 1}),
     "prelu of every element": (L.PReLU(), {"PRELU": 1}),
     "elu": (L.ELU(), {"ELU": 1}),
+    "elu with alpha": (L.ELU(alpha=0.5), {"ELU": 1, "MUL": 1, "QUANTIZE": 1, "ADD": 1}),
+    "elu with a large alpha": (L.ELU(alpha=3.0), {"ELU": 1, "MUL": 1, "QUANTIZE": 1, "ADD": 1}),
+    "softplus": ("softplus", {"ABS": 1, "LOGISTIC": 1, "LOG": 1, "QUANTIZE": 1, "SUB": 1}),
     "gelu": ("gelu", {"GELU": 1}),
     "gelu approximate": (functools.partial(A.gelu, approximate=True), {"GELU": 1}),
     "silu": ("silu", {"LOGISTIC": 1, "MUL": 1}),
@@ -41,14 +63,16 @@ def as_layer(activation):
 def test_alone(case, tmp_path):
     activation, kinds = ALONE[case]
     model = keras.Sequential([keras.Input((8, 8, 3)), as_layer(activation)])
-    qmodel = check(as_after_training(model), tmp_path, kinds)
+    # A jump that comes a step early or late is a large error.
+    tolerance = None if "threshold" in case or "everything" in case else 0.06
+    qmodel = check(as_after_training(model), tmp_path, kinds, tolerance=tolerance)
     if not isinstance(activation, functools.partial):
         reloaded(qmodel, tmp_path)
 
 
 STRINGS = [
     "relu", "relu6", "leaky_relu", "elu", "gelu", "silu", "hard_silu", "hard_sigmoid", "sigmoid",
-    "tanh", "softmax",
+    "softplus", "tanh", "softmax",
 ]  # fmt: skip
 
 
@@ -64,18 +88,47 @@ def test_within_a_convolution(activation, tmp_path):
 @pytest.mark.parametrize(
     ("layer", "said"),
     [
-        (L.Activation("softplus", name="a"), "softplus.*use relu"),
-        (L.ReLU(threshold=1.0, name="a"), "threshold 1 jumps"),
-        (L.ELU(alpha=0.5, name="a"), "alpha 0.5"),
+        (L.ELU(alpha=-0.5, name="a"), "alpha -0.5.*above 0"),
         (L.Activation("selu", name="a"), "'selu' has no rule.*relu"),
         (L.Softmax((1, 2), name="a"), "single one"),
-        (L.Conv2D(4, 3, activation="softplus", name="a"), "softplus"),
+        (L.Conv2D(4, 3, activation="selu", name="a"), "selu"),
     ],
 )
 def test_what_has_no_integers_is_said_by_name(layer, said):
     model = keras.Sequential([keras.Input((8, 8, 3)), layer])
     with pytest.raises(ValueError, match=rf"'a' \({type(layer).__name__}\): .*{said}"):
         mq.quantize(model)
+
+
+def errors_in_steps(layer, low, high):
+    """Inference against the float function of the integers that it takes."""
+    x = np.linspace(low, high, 997, dtype="float32").reshape(1, -1)
+    qmodel = mq.quantize(keras.Sequential([keras.Input((997,)), layer]))
+    mq.calibrate(qmodel, x, verbose=0)
+    on_grid = qmodel.layers[1](x)
+    step = float(qmodel.layers[-1].output_quantizer.grid().scale)
+    return np.asarray(on_grid)[0], np.asarray(qmodel(x) - layer(on_grid))[0] / step
+
+
+@pytest.mark.parametrize(("low", "high"), [(-8, 8), (-3, 1), (-1, 6), (-20, 0.5), (0.2, 3)])
+@pytest.mark.parametrize("activation", ["softplus", "elu"])
+def test_error_of_composed_activations(activation, low, high):
+    layer = L.ELU(alpha=0.7) if activation == "elu" else L.Activation(activation)
+    _, error = errors_in_steps(layer, low, high)
+    assert np.abs(error).max() < 1.6 and np.sqrt(np.mean(error**2)) < 0.9
+
+
+@pytest.mark.parametrize(("low", "high"), [(-4, 4), (-6, 1), (0.1, 5), (-3, -0.1)])
+@pytest.mark.parametrize("threshold", [-2.5, -0.01, 0.013, 0.5, 0.9, 7.0, -9.0])
+@pytest.mark.parametrize("slope", [0.0, 0.4])
+def test_a_threshold_lies_between_two_integers(threshold, low, high, slope):
+    """Nothing passes that should not, wherever the threshold lies in the range, or outside."""
+    function = functools.partial(A.relu, negative_slope=slope, threshold=threshold)
+    layer = L.Activation(function)
+    x, error = errors_in_steps(layer, low, high)
+    # On the threshold itself rounding decides.
+    near = np.abs(x - threshold) < 1e-5
+    assert np.abs(error[~near]).max() < 1.1
 
 
 @pytest.mark.parametrize("activation", ["gelu", "elu", "leaky_relu"])
@@ -87,7 +140,8 @@ def test_the_edge_tpu_refuses_by_name(activation):
 
 def test_low_precision_leaves_them_in_float():
     softplus = L.Conv2D(4, 3, activation="softplus")
-    layers = [L.PReLU(), L.LeakyReLU(), L.ELU(), L.ReLU(1.0), L.Softmax(1), L.Activation("selu")]
+    layers = [L.PReLU(), L.LeakyReLU(), L.ELU(), L.ReLU(1.0, 0.1, 0.5), L.Softmax(1)]
+    layers.append(L.Activation("selu"))
     model = keras.Sequential([keras.Input((8, 8, 3)), softplus, *layers, L.Conv2D(4, 1)])
     qmodel = mq.calibrate(mq.quantize(model, "w2a2"), images(), verbose=0)
     assert qmodel(images()).shape == (16, 6, 6, 4)
