@@ -24,6 +24,8 @@ class Target:
         convolution_granularity: The same for convolutions.
         max_steps: How far the file's integers may lie from Keras' inference, in quantization
             steps, by kind of the operator that computes them; "default" for all others.
+        float_operators: Whether float operators may stand between the integer ones, in a file
+            that is asked for as a mixed one.
         known_differences: Operators that other processors of this kind round differently than
             the CPU path that we test (XNNPACK on x86-64).
     """
@@ -37,6 +39,7 @@ class Target:
     max_steps: Mapping[str, int] = dataclasses.field(
         default_factory=lambda: {"default": 0, "SOFTMAX": 1}
     )
+    float_operators: bool = False
     known_differences: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
@@ -66,6 +69,7 @@ TARGETS: Mapping[str, Target] = {
                 "CONV_2D": 6,
                 "DEPTHWISE_CONV_2D": 3,
                 "DEPTH_TO_SPACE": 1,
+                "DEQUANTIZE": 2,
                 "ELU": 1,
                 "EXP": 2,
                 "FULLY_CONNECTED": 5,
@@ -99,6 +103,7 @@ TARGETS: Mapping[str, Target] = {
                 "TRANSPOSE": 4,
                 "TRANSPOSE_CONV": 3,
             },
+            float_operators=True,
             known_differences=_KNOWN_DIFFERENCES,
         ),
         Target(

@@ -1,4 +1,4 @@
-"""How far two lots of integers lie from each other, gathered batch by batch."""
+"""How far two lots of integers, or of floats, lie from each other, gathered batch by batch."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import dataclasses
 import numpy as np
 
 _CODES = 256  # of int8
+
+#: How far a float kernel may lie from another one, in terms of the largest value that it gives.
+FLOAT_TOLERANCE = 1e-4
 
 
 @dataclasses.dataclass
@@ -20,12 +23,14 @@ class Agreement:
         max_steps: Largest difference.
         top1_agreement: Share of rows (along the last axis) with the largest integer at the same
             place; None where the last axis has one element.
+        allowed: Largest difference that the target promises; None where nothing is promised.
     """
 
     name: str
     kind: str = ""
     elements: int = 0
     max_steps: int = 0
+    allowed: int | None = 0
     _equal: int = 0
     _within_one: int = 0
     _rows: int = 0
@@ -60,6 +65,26 @@ class Agreement:
     @property
     def top1_agreement(self) -> float | None:
         return self._same_top / self._rows if self._rows else None
+
+    @property
+    def breaks(self) -> bool:
+        """Whether the difference is larger than promised."""
+        return self.allowed is not None and self.max_steps > self.allowed
+
+    @property
+    def differs(self) -> bool:
+        """Whether there is a difference."""
+        return self.max_steps > 0
+
+    @property
+    def distance(self) -> str:
+        """The largest difference, for people."""
+        return f"{self.max_steps} steps"
+
+    @property
+    def allowance(self) -> str:
+        """What is promised, for people."""
+        return str(self.allowed)
 
     @property
     def smallest(self) -> int:
@@ -111,6 +136,107 @@ class Agreement:
             share(self.top1_agreement),
             f"{self.smallest} to {self.largest}",
             str(self.distinct),
+        )
+
+
+@dataclasses.dataclass
+class FloatAgreement:
+    """Figures of a tensor that float layers give, beside those of `Agreement`.
+
+    Attributes:
+        name: The tensor.
+        kind: "FLOAT".
+        elements: Number of elements compared.
+        largest: Largest magnitude in Keras.
+        largest_error: Largest difference.
+        promised: Whether it must lie within `FLOAT_TOLERANCE`, in terms of `largest`; nothing is
+            promised of what lies behind integers that came from float themselves.
+    """
+
+    name: str
+    kind: str = "FLOAT"
+    elements: int = 0
+    largest: float = 0.0
+    largest_error: float = 0.0
+    promised: bool = True
+    _near: int = 0
+    _rows: int = 0
+    _same_top: int = 0
+
+    def add(self, expected: np.ndarray, got: np.ndarray) -> None:
+        """Counts one batch; both float32 and of the same shape."""
+        errors = np.abs(expected - got)
+        # What is no number in the file is as far away as can be.
+        errors = np.where(np.isfinite(errors), errors, np.inf)
+        largest = float(np.abs(expected).max(initial=0))
+        self.elements += errors.size
+        self.largest = max(self.largest, largest)
+        self.largest_error = max(self.largest_error, float(errors.max(initial=0)))
+        self._near += int(np.count_nonzero(errors <= FLOAT_TOLERANCE * (largest or 1)))
+        if got.shape[-1] > 1:
+            same = expected.argmax(axis=-1) == got.argmax(axis=-1)
+            self._rows += same.size
+            self._same_top += int(np.count_nonzero(same))
+
+    @property
+    def relative_error(self) -> float:
+        """Largest difference in terms of the largest value."""
+        return self.largest_error / self.largest if self.largest else self.largest_error
+
+    @property
+    def equal(self) -> float:
+        """Share of elements within the tolerance, in terms of the largest value of a batch."""
+        return self._near / max(self.elements, 1)
+
+    @property
+    def top1_agreement(self) -> float | None:
+        return self._same_top / self._rows if self._rows else None
+
+    @property
+    def differs(self) -> bool:
+        """Whether the difference is larger than the tolerance."""
+        return self.relative_error > FLOAT_TOLERANCE
+
+    @property
+    def breaks(self) -> bool:
+        """Whether the difference is larger than promised."""
+        return self.promised and self.differs
+
+    @property
+    def distance(self) -> str:
+        """The largest difference, for people."""
+        return f"{self.relative_error:.2g} of its largest value"
+
+    @property
+    def allowance(self) -> str:
+        """What is promised, for people."""
+        return f"{FLOAT_TOLERANCE:g}"
+
+    def to_dict(self) -> dict:
+        """The figures, ready for JSON."""
+        return {
+            "name": self.name,
+            "kind": self.kind,
+            "elements": self.elements,
+            "equal": self.equal,
+            "largest": self.largest,
+            "largest_error": self.largest_error,
+            "relative_error": self.relative_error,
+            "top1_agreement": self.top1_agreement,
+        }
+
+    def row(self) -> tuple[str, ...]:
+        """The figures as cells of a table, under `Agreement.HEADER`."""
+        error = f"{self.relative_error:.1e} rel."
+        return (
+            self.name,
+            self.kind,
+            share(self.equal),
+            "-",
+            error,
+            share(self.top1_agreement),
+            f"±{self.largest:.4g}",
+            "-",
         )
 
 

@@ -10,12 +10,11 @@ import secrets
 import time
 from pathlib import Path
 
-from ai_edge_litert import schema_py_generated as schema
-
 from mobilequant import targets
 from mobilequant.integer.graph import FrozenGraph
 from tflite_tools import flatbuffer, inspection
 from tflite_tools.agreement import share
+from tflite_tools.allowed import float_operators, require_allowed
 from tflite_tools.batches import batches, random_batch
 from tflite_tools.emission import emit
 from tflite_tools.errors import ConversionError
@@ -35,7 +34,9 @@ class Report:
         size: Its bytes.
         target: Name of the device.
         interface: Type of inputs and outputs.
-        operators: How many there are of each.
+        operators: How many there are of each, float ones included.
+        float_operators: How many of them compute in float, by kind; empty in an integer file.
+        float_layers: Names of the layers that these come from.
         tensors: How many there are of each type.
         agreement: Figures of the comparison with Keras; None where `check=False`.
         seconds: How long it took.
@@ -49,6 +50,10 @@ class Report:
     tensors: collections.Counter[str]
     agreement: Verification | None
     seconds: float
+    float_operators: collections.Counter[str] = dataclasses.field(
+        default_factory=collections.Counter
+    )
+    float_layers: list[str] = dataclasses.field(default_factory=list)
 
     def to_dict(self) -> dict:
         """The same, ready for JSON."""
@@ -58,19 +63,27 @@ class Report:
             "target": self.target,
             "interface": self.interface,
             "operators": dict(self.operators),
+            "float_operators": dict(self.float_operators),
+            "float_layers": self.float_layers,
             "tensors": dict(self.tensors),
             "agreement": self.agreement and self.agreement.to_dict(),
             "seconds": self.seconds,
         }
 
     def __str__(self):
-        operators = ", ".join(f"{n} {kind}" for kind, n in sorted(self.operators.items()))
         lines = [
             f"{self.path}: {self.size:,} bytes for {self.target}, {self.interface} in and out, "
             f"in {self.seconds:.1f} s",
-            f"operators: {operators}",
+            f"operators: {_listed(self.operators)}",
             f"agreement: {self._agreement()}",
         ]
+        if self.float_layers:
+            lines.insert(
+                2,
+                f"float: {sum(self.float_operators.values())} of the operators "
+                f"({_listed(self.float_operators) or 'none'}), of the layers "
+                f"{', '.join(map(repr, self.float_layers))}",
+            )
         return "\n".join(lines)
 
     def _agreement(self) -> str:
@@ -83,7 +96,13 @@ class Report:
         )
         if figures.logits is not None:
             text += f"; before the softmax {share(figures.logits.equal)} equal"
+        if figures.borders is not None:
+            text += f"; {figures.promise}"
         return text
+
+
+def _listed(operators) -> str:
+    return ", ".join(f"{n} {kind}" for kind, n in sorted(operators.items()))
 
 
 def convert(
@@ -96,12 +115,20 @@ def convert(
     check: bool = True,
     samples=None,
     overwrite: bool = True,
+    allow_float: bool = False,
 ) -> Report:
     """Writes a quantized Keras model as an integer-only `.tflite` file.
 
     The file is checked before it is written: operators, versions and types are those that the
     target takes, LiteRT runs it, and its integers are those of Keras' inference. Where something
     does not hold nothing is written, and a file that was there stays as it was.
+
+    A model with layers that were left in float (`mobilequant.quantize(…, leave_float=…)`) becomes
+    a mixed file if `allow_float` says so: integers as ever, DEQUANTIZE before a float layer, its
+    float operators, QUANTIZE where int8 goes on. Inputs stay integers; what a float layer gives as
+    an output of the model stays float32. The integer layers compute exactly what Keras computes
+    from the same integers; float kernels differ in the last bits, so that a QUANTIZE behind them
+    may give the next integer, and a float output differ by 1/10000 of its largest value.
 
     Args:
         qmodel: What `mobilequant.quantize` returned, calibrated or trained.
@@ -113,6 +140,7 @@ def convert(
         samples: Images for this comparison, in any form that `verify` takes; random ones where
             left out.
         overwrite: Whether an existing file may be replaced.
+        allow_float: Whether layers that were left in float may be written as float operators.
 
     Raises:
         ConversionError: The path cannot be written, the model cannot be frozen, is for another
@@ -121,14 +149,20 @@ def convert(
     """
     started = time.perf_counter()
     path = _writable(path, overwrite)
-    graph = _freeze(qmodel)
+    graph = _freeze(qmodel, allow_float)
     device = _target(graph, target)
+    if graph.float_blocks and not device.float_operators:
+        raise ConversionError(
+            f"Model {graph.name!r}: target {device.name!r} takes no float operators; these layers "
+            f"were left in float: {', '.join(map(repr, _float_layers(graph)))}. Use layers that "
+            "it computes in integers, or target 'phone'."
+        )
     interface = device.interfaces[0] if interface is None else interface
     data = emit(graph, target=device, interface=interface, batch_size=batch_size)
     model = flatbuffer.parse(data, path)
-    require_allowed(model, device, interface)
+    require_allowed(model, device, interface, allow_float=bool(graph.float_blocks))
     if check:
-        agreement = _check_agreement(qmodel, graph, model, data, device, samples)
+        agreement = _check_agreement(qmodel, graph, model, data, samples)
     else:
         agreement = None
         _comparison(graph, model, data)
@@ -146,31 +180,9 @@ def convert(
         tensors=found.tensors,
         agreement=agreement and dataclasses.replace(agreement, path=str(path)),
         seconds=time.perf_counter() - started,
+        float_operators=float_operators(model) if graph.float_blocks else collections.Counter(),
+        float_layers=_float_layers(graph),
     )
-
-
-def require_allowed(model: schema.ModelT, target: targets.Target, interface: str) -> None:
-    """Checks operators, versions and types of a file against its target.
-
-    Args:
-        model: The parsed file.
-        target: The device.
-        interface: Type that its inputs and outputs must have.
-
-    Raises:
-        ConversionError: Something is not allowed; the message names the tensor or operator.
-    """
-    main = model.subgraphs[0]
-    ends = [*main.inputs, *main.outputs]
-    for index, tensor in enumerate(main.tensors):
-        kind = flatbuffer.TENSOR_TYPES[tensor.type].lower()
-        name = flatbuffer.text(tensor.name)
-        if index in ends and kind != interface:
-            raise ConversionError(f"Tensor {name!r} is {kind}, the interface {interface}.")
-        if index not in ends and kind not in ("int8", "int32"):
-            raise ConversionError(f"Tensor {name!r} is {kind}; inside a file all is integer.")
-    for op in main.operators:
-        _require_operator_allowed(model, op, ends, target)
 
 
 def write_whole(path: Path, data: bytes) -> None:
@@ -194,26 +206,6 @@ def write_whole(path: Path, data: bytes) -> None:
             temporary.unlink(missing_ok=True)
 
 
-def _require_operator_allowed(model, op, ends, target: targets.Target) -> None:
-    kind = flatbuffer.operator_name(model, op)
-    version = model.operatorCodes[op.opcodeIndex].version
-    name = flatbuffer.text(model.subgraphs[0].tensors[op.outputs[0]].name)
-    if kind not in target.operators or version > target.operators[kind]:
-        raise ConversionError(
-            f"Tensor {name!r} comes from {kind} version {version}; target {target.name!r} takes "
-            f"{f'up to {target.operators[kind]}' if kind in target.operators else 'none'}."
-        )
-    at_an_end = op.inputs[0] in ends or op.outputs[0] in ends
-    # From int8 to int8 a QUANTIZE brings a branch to the range that a concatenation wants.
-    int8_only = kind == "QUANTIZE" and _types(model, op) == {schema.TensorType.INT8}
-    if kind in ("QUANTIZE", "DEQUANTIZE") and not (at_an_end or int8_only):
-        raise ConversionError(f"Tensor {name!r} comes from a {kind} inside the file.")
-
-
-def _types(model: schema.ModelT, op: schema.OperatorT) -> set[int]:
-    return {model.subgraphs[0].tensors[i].type for i in (*op.inputs, *op.outputs)}
-
-
 def _writable(path: str | os.PathLike, overwrite: bool) -> Path:
     # The file itself, not a link to it, is what gets replaced.
     resolved = Path(os.path.realpath(path))
@@ -231,13 +223,17 @@ def _writable(path: str | os.PathLike, overwrite: bool) -> Path:
     return resolved
 
 
-def _freeze(qmodel) -> FrozenGraph:
+def _freeze(qmodel, allow_float) -> FrozenGraph:
     from mobilequant.quantize import freeze
 
     try:
-        return freeze(qmodel)
+        return freeze(qmodel, allow_float=allow_float)
     except ValueError as error:
         raise ConversionError(str(error)) from error
+
+
+def _float_layers(graph: FrozenGraph) -> list[str]:
+    return list(dict.fromkeys(name for block in graph.float_blocks for name in block.layers))
 
 
 def _target(graph: FrozenGraph, wanted: str | None) -> targets.Target:
@@ -250,27 +246,19 @@ def _target(graph: FrozenGraph, wanted: str | None) -> targets.Target:
     return targets.get(graph.target if wanted is None else wanted)
 
 
-def _check_agreement(qmodel, graph, model, data, target, samples) -> Verification:
+def _check_agreement(qmodel, graph, model, data, samples) -> Verification:
     if samples is None:
         tests = [random_batch(graph, _CHECK_IMAGES)]
     else:
         tests = list(batches(samples, graph, _CHECK_BATCH))
     result = _compare(qmodel, graph, model, data, tests)
-    checked = [*result.outputs, *([result.logits] if result.logits else [])]
-    if all(figures.max_steps <= _allowed(target, figures.kind) for figures in checked):
+    if result.breach is None:
         return result
-    layers = _compare(qmodel, graph, model, data, tests, layers=True).layers
-    wrong = next(
-        figures
-        for figures in [*layers, *checked]
-        if figures.max_steps > _allowed(target, figures.kind)
-    )
+    wrong = _compare(qmodel, graph, model, data, tests, layers=True).breach or result.breach
     raise ConversionError(
-        f"Layer {wrong.name!r} ({wrong.kind}) computes in LiteRT what lies up to "
-        f"{wrong.max_steps} steps from Keras' inference ({share(wrong.equal)} of "
-        f"{wrong.elements} elements equal); target {target.name!r} allows "
-        f"{_allowed(target, wrong.kind)}. This is a fault of mobilequant or of this processor's "
-        "kernels; nothing was written."
+        f"Layer {wrong.name!r} ({wrong.kind}) computes in LiteRT what lies up to {wrong.distance} "
+        f"from Keras' inference ({share(wrong.equal)} of {wrong.elements} elements equal); target "
+        f"{graph.target!r} allows {wrong.allowance}. {_likely_cause(wrong)}; nothing was written."
     )
 
 
@@ -289,5 +277,10 @@ def _comparison(graph, model, data, layers=False) -> Comparison:
         raise ConversionError(f"Model {graph.name!r}: {error}") from error
 
 
-def _allowed(target: targets.Target, kind: str) -> int:
-    return target.max_steps.get(kind, target.max_steps["default"])
+def _likely_cause(wrong) -> str:
+    if wrong.kind == "FLOAT" or wrong.kind == "QUANTIZE" and wrong.allowed:
+        return (
+            "Its float kernels differ from TensorFlow's by more than rounding, or it jumps "
+            "(rounds, compares) where they differ; check=False writes the file all the same"
+        )
+    return "This is a fault of mobilequant or of this processor's kernels"

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 import mobilequant
 from mobilequant import targets
-from mobilequant.integer.graph import FrozenGraph, Operator, Tensor
-from tflite_tools import operators
+from mobilequant.integer.graph import FloatBlock, FloatTensor, FrozenGraph, Operator, Tensor
+from tflite_tools import flatbuffer, operators
 from tflite_tools.errors import ConversionError
+from tflite_tools.float_blocks import FloatPart, convert_block
+from tflite_tools.packing import pack
 
 #: Name of the signature under which runtimes find inputs and outputs by name.
 SIGNATURE = "serving_default"
 
 _SCHEMA_VERSION = 3
-_IDENTIFIER = b"TFL3"
-_ALIGNMENT = 16  # of constants, demanded by the schema; kernels read them in place
 
 #: Added to int8 integers and zero points to make them uint8.
 _UINT8_OFFSET = 128
 
 _TENSOR_TYPES = {
+    np.dtype(np.float32): schema.TensorType.FLOAT32,
     np.dtype(np.int8): schema.TensorType.INT8,
     np.dtype(np.int32): schema.TensorType.INT32,
     np.dtype(np.uint8): schema.TensorType.UINT8,
@@ -42,7 +42,8 @@ def emit(
         graph: The graph.
         target: The device; by default the one that the graph was made for.
         interface: Type of inputs and outputs, "int8" or "uint8" (a QUANTIZE behind each input
-            and before each output); by default the target's first.
+            and before each output); by default the target's first. What a float block gives
+            stays float32.
         batch_size: Size of the fixed first dimension.
 
     Raises:
@@ -61,41 +62,6 @@ def emit(
     return _File(graph, target, int(batch_size)).write(interface)
 
 
-def pack(model: schema.ModelT) -> bytes:
-    """Serializes a model of the schema's object API, constants aligned as runtimes want them."""
-    builder = flatbuffers.Builder(1024)
-    buffers = model.buffers
-    try:
-        model.buffers = [_AlignedBuffer(buffer) for buffer in buffers]
-        builder.Finish(model.Pack(builder), file_identifier=_IDENTIFIER)
-    finally:
-        model.buffers = buffers
-    return bytes(builder.Output())
-
-
-class _AlignedBuffer:
-    """A buffer that starts at a multiple of 16 bytes; the generated class does not see to it."""
-
-    def __init__(self, buffer: schema.BufferT):
-        self._buffer = buffer
-
-    def Pack(self, builder):
-        buffer = self._buffer
-        data = None
-        if buffer.data is not None and len(buffer.data):
-            content = np.asarray(buffer.data, np.uint8).tobytes()
-            builder.StartVector(1, len(content), _ALIGNMENT)
-            builder.head -= len(content)
-            builder.Bytes[builder.head : builder.head + len(content)] = content
-            data = builder.EndVector()
-        schema.BufferStart(builder)
-        if data is not None:
-            schema.BufferAddData(builder, data)
-        schema.BufferAddOffset(builder, buffer.offset)
-        schema.BufferAddSize(builder, buffer.size)
-        return schema.BufferEnd(builder)
-
-
 class _File:
     """A file in the making: tensors, buffers and operator codes, each written once."""
 
@@ -108,6 +74,7 @@ class _File:
         self._activations: dict[str, int] = {}
         self._constants: dict[tuple, int] = {}
         self._codes: dict[tuple[str, int], int] = {}
+        self._runtimes: set[str] = set()
         # The first buffer is empty by convention: it stands for "no constant".
         self._buffers: dict[bytes, int] = {b"": 0}
 
@@ -120,18 +87,23 @@ class _File:
                 for tensor, index in zip(graph.inputs, inputs, strict=True)
             ]
         for op in graph.operators:
-            self._add_operator(op)
+            if isinstance(op, FloatBlock):
+                self._add_block(op, convert_block(op, self.batch_size))
+            else:
+                self._add_operator(op)
         outputs = [self.activation(tensor) for tensor in graph.outputs]
         if interface == "uint8":
             outputs = [
                 self._uint8_boundary(tensor, index, "output")
+                if isinstance(tensor, Tensor)
+                else index
                 for tensor, index in zip(graph.outputs, outputs, strict=True)
             ]
         return pack(self._model(inputs, outputs))
 
     # What encoders call.
 
-    def activation(self, tensor: Tensor) -> int:
+    def activation(self, tensor: Tensor | FloatTensor) -> int:
         try:
             return self._activations[tensor.name]
         except KeyError:
@@ -167,13 +139,23 @@ class _File:
 
     # Parts of the file.
 
-    def _add_activation(self, tensor: Tensor) -> int:
+    def _add_activation(self, tensor: Tensor | FloatTensor) -> int:
+        if isinstance(tensor, FloatTensor):
+            kind = _TENSOR_TYPES[np.dtype(tensor.dtype)]
+            index = self._add_tensor(
+                tensor.name, (self.batch_size, *tensor.shape), kind, quantization=None
+            )
+        else:
+            index = self._add_integers(
+                tensor, tensor.name, schema.TensorType.INT8, tensor.zero_point
+            )
+        self._name(tensor, index)
+        return index
+
+    def _name(self, tensor: Tensor | FloatTensor, index: int) -> None:
         if tensor.name in self._activations:
             raise ConversionError(f"Two tensors are named {tensor.name!r}.")
-        self._activations[tensor.name] = self._add_integers(
-            tensor, tensor.name, schema.TensorType.INT8, tensor.zero_point
-        )
-        return self._activations[tensor.name]
+        self._activations[tensor.name] = index
 
     def _add_integers(self, tensor: Tensor, name: str, kind: int, zero_point: int) -> int:
         _require_grid(tensor)
@@ -198,13 +180,48 @@ class _File:
 
     def _add_operator(self, op: Operator) -> None:
         for tensor in op.outputs:
-            _require_grid(tensor)  # before encoders reckon with it
+            if isinstance(tensor, Tensor):
+                _require_grid(tensor)  # before encoders reckon with it
         encoded = operators.encode(op, self)
         outputs = [self._add_activation(tensor) for tensor in op.outputs]
         self._append(op.kind, op.name, encoded, outputs)
 
+    def _add_block(self, block: FloatBlock, part: FloatPart) -> None:
+        """Takes over the operators of a block that was converted by itself."""
+        main = part.model.subgraphs[0]
+        if part.minimum_runtime is not None:
+            self._runtimes.add(part.minimum_runtime)
+        numbers = {-1: -1}  # an optional operand that is left out
+        for tensor, number in zip(block.inputs, part.inputs, strict=True):
+            if number is not None:
+                numbers[number] = self.activation(tensor)
+        names = {
+            number: tensor.name for tensor, number in zip(block.outputs, part.outputs, strict=True)
+        }
+        for number, tensor in enumerate(main.tensors):
+            if number not in numbers:
+                name = names.get(number, f"{block.outputs[0].name}/inside_{number}")
+                numbers[number] = self._take_tensor(tensor, name, part.model)
+        for tensor, number in zip(block.outputs, part.outputs, strict=True):
+            self._name(tensor, numbers[number])
+        for op in main.operators or ():
+            code = part.model.operatorCodes[op.opcodeIndex]
+            key = flatbuffer.operator_name(part.model, op), code.version
+            op.opcodeIndex = self._codes.setdefault(key, len(self._codes))
+            op.inputs = np.array([numbers[int(i)] for i in op.inputs], np.int32)
+            op.outputs = np.array([numbers[int(i)] for i in op.outputs], np.int32)
+            self._operators.append(op)
+
+    def _take_tensor(self, tensor: schema.TensorT, name: str, model: schema.ModelT) -> int:
+        data = model.buffers[tensor.buffer].data
+        content = b"" if data is None else np.asarray(data, np.uint8).tobytes()
+        buffer = self._buffers.setdefault(content, len(self._buffers))
+        shape = () if tensor.shape is None else tensor.shape
+        return self._add_tensor(name, shape, tensor.type, None, buffer)
+
     def _append(self, kind: str, name: str, encoded: operators.Encoded, outputs) -> None:
         self._require_allowed(kind, name, encoded.version)
+        self._runtimes.add(operators.MINIMUM_RUNTIME[kind, encoded.version])
         self._operators.append(
             schema.OperatorT(
                 opcodeIndex=self._codes.setdefault((kind, encoded.version), len(self._codes)),
@@ -274,7 +291,8 @@ class _File:
         )
 
     def _minimum_runtime(self) -> str:
-        needed = [operators.MINIMUM_RUNTIME[code] for code in self._codes] or ["1.14.0"]
+        """The first runtime that takes all operators."""
+        needed = self._runtimes or {"1.14.0"}
         return max(needed, key=lambda text: tuple(map(int, text.split("."))))
 
 

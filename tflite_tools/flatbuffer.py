@@ -146,6 +146,15 @@ def elements(tensor: schema.TensorT) -> int:
     return math.prod(abs(int(n)) for n in _items(tensor.shape))
 
 
+def minimum_runtime(model: schema.ModelT) -> str | None:
+    """First TFLite release that runs a model, as its metadata says; None where it does not."""
+    for entry in _items(model.metadata):
+        if text(entry.name) == "min_runtime_version":
+            data = model.buffers[entry.buffer].data
+            return bytes(_items(data)).split(b"\0")[0].decode("ascii", "replace") or None
+    return None
+
+
 def _check_frame(data: bytes) -> None:
     if not data:
         raise InvalidModelError("the file is empty.")

@@ -146,7 +146,7 @@ def inspect_model(model: schema.ModelT, path: str, size: int) -> Inspection:
         weight_bytes=sum(flatbuffer.constant_bytes(model, tensor) for tensor in weights),
         subgraphs=len(model.subgraphs),
         signatures=[flatbuffer.text(s.signatureKey) for s in model.signatureDefs or ()],
-        minimum_runtime=_minimum_runtime(model),
+        minimum_runtime=flatbuffer.minimum_runtime(model),
     )
 
 
@@ -190,14 +190,6 @@ def _summary(tensor: schema.TensorT) -> TensorSummary:
         scale=scale,
         zero_point=zero_point,
     )
-
-
-def _minimum_runtime(model: schema.ModelT) -> str | None:
-    for entry in model.metadata or ():
-        if flatbuffer.text(entry.name) == "min_runtime_version":
-            data = model.buffers[entry.buffer].data
-            return bytes(_indices(data)).split(b"\0")[0].decode("ascii", "replace") or None
-    return None
 
 
 def _indices(vector):

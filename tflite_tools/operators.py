@@ -15,7 +15,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from mobilequant.integer import arithmetic
-from mobilequant.integer.graph import Constant, Operator, Tensor
+from mobilequant.integer.graph import Constant, FloatTensor, Operator, Tensor
 from tflite_tools.errors import ConversionError
 
 #: First TFLite runtime that runs what we write, by operator and version.
@@ -29,6 +29,7 @@ MINIMUM_RUNTIME = {
     ("CONV_2D", 6): "2.9.0",
     ("DEPTHWISE_CONV_2D", 3): "1.14.0",
     ("DEPTH_TO_SPACE", 1): "2.1.0",
+    ("DEQUANTIZE", 2): "1.14.0",
     ("ELU", 1): "1.14.0",
     ("EXP", 2): "2.12.0",
     ("FULLY_CONNECTED", 12): "2.17.0",
@@ -86,7 +87,7 @@ class Writer(Protocol):
 
     batch_size: int
 
-    def activation(self, tensor: Tensor) -> int:
+    def activation(self, tensor: Tensor | FloatTensor) -> int:
         """Index of an activation tensor in the file."""
 
     def constant(
@@ -298,9 +299,15 @@ def _mul(op: Operator, writer: Writer) -> Encoded:
     return Encoded(3 if ratio >= 1 else 2, _operands(op, writer), options)
 
 
+def _dequantize(op: Operator, writer: Writer) -> Encoded:
+    _refuse_activation(op)
+    return Encoded(2, _operands(op, writer), schema.DequantizeOptionsT())
+
+
 def _quantize(op: Operator, writer: Writer) -> Encoded:
     _refuse_activation(op)
-    _require_ratio(op, _ratio(op.inputs[0], op.outputs[0]), arithmetic.RESCALE_RATIOS)
+    if isinstance(op.inputs[0], Tensor):
+        _require_ratio(op, _ratio(op.inputs[0], op.outputs[0]), arithmetic.RESCALE_RATIOS)
     return Encoded(1, _operands(op, writer), schema.QuantizeOptionsT())
 
 
@@ -377,6 +384,7 @@ ENCODERS: dict[str, Callable[[Operator, Writer], Encoded]] = {
     "CONV_2D": _convolution,
     "DEPTHWISE_CONV_2D": _depthwise_convolution,
     "DEPTH_TO_SPACE": _depth_space,
+    "DEQUANTIZE": _dequantize,
     "ELU": _function(1),
     "EXP": _function(2, lambda options: schema.ExpOptionsT()),
     "FULLY_CONNECTED": _fully_connected,
@@ -420,7 +428,7 @@ def _operands(op: Operator, writer: Writer) -> list[int]:
     """Indices of activations and constants in TFLite's order."""
     return [
         writer.activation(operand)
-        if isinstance(operand, Tensor)
+        if isinstance(operand, (Tensor, FloatTensor))
         else writer.constant(
             f"{op.name}/constant{place}",
             operand.values,

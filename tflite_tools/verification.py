@@ -1,4 +1,12 @@
-"""Keras' inference against a `.tflite` file, in quantization steps."""
+"""Keras' inference against a `.tflite` file, in quantization steps.
+
+Of an integer file every integer is compared with Keras'. In a mixed file float kernels stand
+between integers; their last bits differ, so that now and then a QUANTIZE behind them gives the
+next integer, and from there on, layer after layer, more may differ. So there are two comparisons.
+End to end: how far the outputs lie apart. And part by part: Keras goes on from the integers that
+the file has behind each QUANTIZE, so that all that is computed between floats must be equal again.
+The second is the contract.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +16,20 @@ import os
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from mobilequant.integer.graph import FrozenGraph, Tensor
+from mobilequant import targets
+from mobilequant.integer.graph import FloatTensor, FrozenGraph, Tensor
 from tflite_tools import flatbuffer
-from tflite_tools.agreement import Agreement
+from tflite_tools.agreement import FLOAT_TOLERANCE, Agreement, FloatAgreement, share
 from tflite_tools.batches import batches
-from tflite_tools.emission import pack
 from tflite_tools.interpreter import Interpreter, Port
+from tflite_tools.packing import pack
 from tflite_tools.tables import table
 
 _UINT8_OFFSET = 128
+
+#: How far a QUANTIZE behind float kernels may lie from Keras', in steps: the next integer, where
+#: a value lies next to a tie.
+_STEPS_BEHIND_FLOAT = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,32 +40,70 @@ class Verification:
         path: The file.
         images: Number of images compared.
         kernels: "default" or "builtin".
-        outputs: Figures of each output.
+        outputs: Figures of each output; `FloatAgreement`s of those that float layers give.
         logits: Figures of the tensor before the softmax, where the first output is one; or None.
         layers: Figures of every tensor in the order of computation, where asked for; or None.
+        borders: Of a mixed file, figures of what each QUANTIZE behind a float layer gives; None
+            of an integer file. In a mixed file these, `logits`, `layers` and `behind` tell how
+            far the file lies from Keras where Keras goes on from the file's integers behind each
+            float layer, `outputs` how far they are apart in the end.
+        behind: Figures of the outputs that lie behind a border, part by part.
     """
 
     path: str
     images: int
     kernels: str
-    outputs: list[Agreement]
-    logits: Agreement | None = None
-    layers: list[Agreement] | None = None
+    outputs: list[Agreement | FloatAgreement]
+    logits: Agreement | FloatAgreement | None = None
+    layers: list[Agreement | FloatAgreement] | None = None
+    borders: list[Agreement] | None = None
+    behind: list[Agreement | FloatAgreement] = dataclasses.field(default_factory=list)
 
     @property
     def equal(self) -> float:
-        """Share of output elements that are the same integer in Keras and in the file."""
-        return self._mean("equal")
+        """Share of output elements that are the same integer in Keras and in the file.
+
+        Of a float output, of those within 1/10000 of its largest value.
+        """
+        return self._mean(self.outputs, "equal")
 
     @property
     def within_one_step(self) -> float:
-        """Share of output elements that are the same integer or its neighbour."""
-        return self._mean("within_one_step")
+        """Share of output elements that are the same integer or its neighbour.
+
+        Of float outputs it is not told; 1 where there are no others.
+        """
+        return self._mean(self._integer_outputs, "within_one_step")
 
     @property
     def max_steps(self) -> int:
-        """Largest difference of an output element."""
-        return max(output.max_steps for output in self.outputs)
+        """Largest difference of an output element; 0 where all outputs are float."""
+        return max((output.max_steps for output in self._integer_outputs), default=0)
+
+    @property
+    def breach(self) -> Agreement | FloatAgreement | None:
+        """The first tensor that lies further from Keras than is promised, or None."""
+        checked = [
+            *(self.layers or []),
+            *(self.borders or []),
+            *([self.logits] if self.logits else []),
+            *self.behind,
+            *self.outputs,
+        ]
+        return next((figures for figures in checked if figures.breaks), None)
+
+    @property
+    def promise(self) -> str | None:
+        """What is promised of a mixed file, and how often its exception was met."""
+        if self.borders is None:
+            return None
+        most = max((border.max_steps for border in self.borders), default=0)
+        return (
+            f"behind float layers: up to {_STEPS_BEHIND_FLOAT} step, float outputs to "
+            f"{FLOAT_TOLERANCE:g} of their largest value; {share(self._mean(self.borders))} of the "
+            f"integers that come from float equal, {most} steps at most; all integer layers equal "
+            "from there on"
+        )
 
     @property
     def top1_agreement(self) -> float | None:
@@ -60,14 +111,25 @@ class Verification:
         return self.outputs[0].top1_agreement
 
     @property
-    def span(self) -> int:
-        """Integers from the smallest to the largest of the first output."""
-        return self.outputs[0].span
+    def span(self) -> int | None:
+        """Integers from the smallest to the largest of the first output; None of a float one."""
+        return getattr(self.outputs[0], "span", None)
 
     @property
-    def first_difference(self) -> Agreement | None:
-        """The first tensor where Keras and file part (`layers=True`), or None."""
-        return next((layer for layer in self.layers or () if layer.max_steps), None)
+    def first_difference(self) -> Agreement | FloatAgreement | None:
+        """The first tensor where Keras and file part (`layers=True`), or None.
+
+        In a mixed file not one where float kernels come to the next integer.
+        """
+        borders = {border.name for border in self.borders or ()}
+        return next(
+            (
+                layer
+                for layer in self.layers or ()
+                if (layer.breaks if layer.name in borders else layer.differs)
+            ),
+            None,
+        )
 
     def to_dict(self) -> dict:
         """All figures, ready for JSON."""
@@ -82,6 +144,9 @@ class Verification:
             "outputs": [output.to_dict() for output in self.outputs],
             "logits": self.logits and self.logits.to_dict(),
             "layers": self.layers and [layer.to_dict() for layer in self.layers],
+            "borders": self.borders and [border.to_dict() for border in self.borders],
+            "behind": [output.to_dict() for output in self.behind],
+            "promise": self.promise,
         }
 
     def __str__(self):
@@ -90,6 +155,8 @@ class Verification:
             f"{self.path} against Keras on {self.images} images, {self.kernels} kernels",
             table(Agreement.HEADER, [agreement.row() for agreement in rows]),
         ]
+        if self.promise is not None and self.breach is None:
+            lines.append(self.promise)
         if self.layers is not None:
             first = self.first_difference
             lines.append(
@@ -99,9 +166,16 @@ class Verification:
             )
         return "\n".join(lines)
 
-    def _mean(self, figure: str) -> float:
-        elements = sum(output.elements for output in self.outputs)
-        return sum(getattr(out, figure) * out.elements for out in self.outputs) / elements
+    @property
+    def _integer_outputs(self):
+        return [output for output in self.outputs if isinstance(output, Agreement)]
+
+    @staticmethod
+    def _mean(figures, share_of="equal") -> float:
+        elements = sum(each.elements for each in figures)
+        if not elements:
+            return 1.0
+        return sum(getattr(each, share_of) * each.elements for each in figures) / elements
 
 
 def verify(
@@ -117,7 +191,8 @@ def verify(
 
     Args:
         qmodel: The quantized Keras model that the file was made from.
-        path: The `.tflite` file, with int8 or uint8 inputs and outputs.
+        path: The `.tflite` file, with int8 or uint8 inputs and outputs (float ones where a layer
+            that was left in float gives them).
         images: What the Keras model takes: an array, a dict of arrays by input, a
             `tf.data.Dataset` or another iterable of batches, with or without labels.
         batch_size: Images to a batch where `images` is an array.
@@ -133,7 +208,8 @@ def verify(
 
     data = flatbuffer.read_bytes(path)
     model = flatbuffer.parse(data, path)
-    comparison = Comparison(freeze(qmodel), model, data, os.fspath(path), kernels, layers)
+    graph = freeze(qmodel, allow_float=True)
+    comparison = Comparison(graph, model, data, os.fspath(path), kernels, layers)
     for arrays, keras_batch in batches(images, comparison.graph, batch_size):
         comparison.add(qmodel, arrays, keras_batch)
     return comparison.result()
@@ -173,35 +249,53 @@ class Comparison:
             raise ValueError(f"{path}: {error}") from error
         _match(self._file.inputs, graph.inputs, "input", path)
         _match(self._file.outputs, graph.outputs, "output", path)
-        self._outputs = [self._agreement(tensor) for tensor in graph.outputs]
-        inner = _inner_tensors(graph, model, layers, path)
-        self._logits = inner.pop("logits", None)
-        self._layers = [self._agreement(tensor) for tensor, _ in inner.get("layers", [])]
+        self._borders = {tensor.name for tensor in _borders(graph)}
+        behind = _behind(graph, self._borders)
+        self._outputs = [
+            self._figures(tensor, promised=tensor.name not in behind) for tensor in graph.outputs
+        ]
+        numbers = _numbers(model, graph)
+        logits = _before_softmax(graph)
+        inner = _inner_tensors(graph, numbers, path) if layers else []
+        self._logits = self._figures(logits) if logits and logits.name in numbers else None
+        self._layers = [self._figures(tensor) for tensor in inner]
         self._wants_layers = layers
-        self._before_softmax = self._logits and self._agreement(self._logits[0])
-        watched = [*([self._logits] if self._logits else []), *inner.get("layers", [])]
-        self._watched = [tensor for tensor, _ in watched]
+        self._border_figures = [self._figures(tensor) for tensor in _borders(graph)]
+        self._behind = [self._figures(t) for t in graph.outputs if t.name in behind]
+        self._watched = [
+            *([self._logits] if self._logits else []),
+            *self._layers,
+            *self._border_figures,
+            *self._behind,
+        ]
         self._inside = None
-        if watched:
+        if self._watched:
             # The outputs are measured on the file as it is, inner tensors on a copy that gives
             # them away: an app's own path must not be changed by being watched.
-            copy = with_outputs(model, [index for _, index in watched])
+            self._names = list(dict.fromkeys(figures.name for figures in self._watched))
+            copy = with_outputs(model, [numbers[name] for name in self._names])
             self._inside = Interpreter(copy, kernels=kernels)
 
     def add(self, qmodel, arrays: list[np.ndarray], keras_batch) -> None:
         """Compares one batch, given as `batches` yields it."""
         from mobilequant.quantize import infer_tensors
 
-        names = [tensor.name for tensor in (*self.graph.outputs, *self._watched)]
+        names = [tensor.name for tensor in self.graph.outputs]
+        if not self._borders:
+            names += [figures.name for figures in self._watched]
         expected = infer_tensors(qmodel, keras_batch, names)
         feeds = [port.quantize(x) for port, x in zip(self._file.inputs, arrays, strict=True)]
         self._images += len(feeds[0])
-        for agreement, got in zip(self._outputs, self._file.run(*feeds), strict=True):
-            agreement.add(expected[agreement.name], as_int8(got))
-        if self._inside is not None:
-            inner = [*([self._before_softmax] if self._before_softmax else []), *self._layers]
-            for agreement, got in zip(inner, self._inside.run(*feeds), strict=True):
-                agreement.add(expected[agreement.name], as_int8(got))
+        for figures, got in zip(self._outputs, self._file.run(*feeds), strict=True):
+            figures.add(expected[figures.name], as_int8(got))
+        if self._inside is None:
+            return
+        inner = dict(zip(self._names, map(as_int8, self._inside.run(*feeds)), strict=True))
+        if self._borders:
+            given = {name: inner[name] for name in self._borders}
+            expected = infer_tensors(qmodel, keras_batch, self._names, instead=given)
+        for figures in self._watched:
+            figures.add(expected[figures.name], inner[figures.name])
 
     def result(self) -> Verification:
         """The figures of all batches so far."""
@@ -210,12 +304,21 @@ class Comparison:
             images=self._images,
             kernels=self._kernels,
             outputs=self._outputs,
-            logits=self._before_softmax,
+            logits=self._logits,
             layers=self._layers if self._wants_layers else None,
+            borders=self._border_figures if self.graph.float_blocks else None,
+            behind=self._behind,
         )
 
-    def _agreement(self, tensor: Tensor) -> Agreement:
-        return Agreement(tensor.name, self._kinds.get(tensor.name, "input"))
+    def _figures(self, tensor: Tensor | FloatTensor, promised: bool = True):
+        if isinstance(tensor, FloatTensor):
+            return FloatAgreement(tensor.name, promised=promised)
+        kind = self._kinds.get(tensor.name, "input")
+        limits = targets.get(self.graph.target).max_steps
+        allowed = limits.get(kind, limits["default"])
+        if tensor.name in self._borders:
+            allowed = _STEPS_BEHIND_FLOAT
+        return Agreement(tensor.name, kind, allowed=allowed if promised else None)
 
 
 def with_outputs(model: schema.ModelT, indices: list[int]) -> bytes:
@@ -241,19 +344,41 @@ def as_int8(integers: np.ndarray) -> np.ndarray:
     return integers
 
 
-def _inner_tensors(graph: FrozenGraph, model: schema.ModelT, layers: bool, path: str) -> dict:
-    """Tensors to watch with their numbers in the file: "logits", and "layers" where asked for."""
+def _borders(graph: FrozenGraph) -> list[Tensor]:
+    """Where integers begin behind float layers."""
+    return [
+        op.outputs[0]
+        for op in graph.operators
+        if op.kind == "QUANTIZE" and isinstance(op.inputs[0], FloatTensor)
+    ]
+
+
+def _behind(graph: FrozenGraph, borders: set[str]) -> set[str]:
+    """Names of the tensors that depend on a border."""
+    found = set(borders)
+    for op in graph.operators:
+        if any(tensor.name in found for tensor in op.inputs):
+            found.update(tensor.name for tensor in op.outputs)
+    return found
+
+
+def _numbers(model: schema.ModelT, graph: FrozenGraph) -> dict[str, int]:
+    """Numbers of the file's tensors by their names."""
     main = model.subgraphs[0]
     numbers = {flatbuffer.text(tensor.name): i for i, tensor in enumerate(main.tensors)}
-    found = {}
-    logits = _before_softmax(graph)
-    if logits is not None and logits.name in numbers:
-        found["logits"] = (logits, numbers[logits.name])
-    if layers:
-        computed = [t for op in graph.operators for t in op.outputs if not t.internal]
-        found["layers"] = [(t, numbers[t.name]) for t in computed if t.name in numbers]
-        if not found["layers"]:
-            raise ValueError(f"{path}: no inner tensor is named as in the model; cannot compare.")
+    for tensor, number in zip(graph.outputs, main.outputs, strict=True):
+        # What a float block only hands on has the name that it came with.
+        if isinstance(tensor, FloatTensor):
+            numbers.setdefault(tensor.name, int(number))
+    return numbers
+
+
+def _inner_tensors(graph: FrozenGraph, numbers: dict[str, int], path: str) -> list:
+    """The tensors that the file has, in the order of computation."""
+    computed = [tensor for op in graph.operators for tensor in op.outputs if not tensor.internal]
+    found = [tensor for tensor in computed if tensor.name in numbers]
+    if not found:
+        raise ValueError(f"{path}: no inner tensor is named as in the model; cannot compare.")
     return found
 
 
@@ -268,7 +393,13 @@ def _match(ports: list[Port], tensors: list[Tensor], what: str, path: str) -> No
     if len(ports) != len(tensors):
         raise ValueError(f"{path} has {len(ports)} {what}s, the model {len(tensors)}.")
     for port, tensor in zip(ports, tensors, strict=True):
-        if port.dtype not in (np.int8, np.uint8):
+        is_float = isinstance(tensor, FloatTensor)
+        if is_float and port.dtype != np.float32:
+            raise ValueError(
+                f"{path}: {what} {port.name!r} is {port.dtype}, in the model a layer that was left "
+                "in float gives it."
+            )
+        if not is_float and port.dtype not in (np.int8, np.uint8):
             raise ValueError(
                 f"{path}: {what} {port.name!r} is {port.dtype}; verify compares int8 and uint8."
             )
@@ -277,6 +408,8 @@ def _match(ports: list[Port], tensors: list[Tensor], what: str, path: str) -> No
                 f"{path}: {what} {port.name!r} has the shape {port.shape}, the model's "
                 f"{tensor.name!r} (n, {', '.join(map(str, tensor.shape))})."
             )
+        if is_float:
+            continue
         offset = _UINT8_OFFSET if port.dtype == np.uint8 else 0
         if (port.scale, port.zero_point) != (tensor.scale, tensor.zero_point + offset):
             raise ValueError(

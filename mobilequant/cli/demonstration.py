@@ -97,7 +97,7 @@ class Demonstration:
             images = data.test.rebatch(_TEST_BATCH_SIZE)
             agreement = tflite_tools.verify(qmodel, self._file, images)
             int8_accuracy = accuracy.of_file(self._file, data.test)
-        broken = contract.first_breach(qmodel, agreement)
+        broken = contract.first_breach(agreement)
         self._end(broken or "the file computes what Keras computes")
 
         self._begin("inspect and measure the file")

@@ -1,6 +1,23 @@
 """What the device computes: LiteRT's int8 operators, and the graph of them."""
 
 from mobilequant.integer import arithmetic
-from mobilequant.integer.graph import Constant, FrozenGraph, Operator, Tensor, Weights
+from mobilequant.integer.graph import (
+    Constant,
+    FloatBlock,
+    FloatTensor,
+    FrozenGraph,
+    Operator,
+    Tensor,
+    Weights,
+)
 
-__all__ = ["Constant", "FrozenGraph", "Operator", "Tensor", "Weights", "arithmetic"]
+__all__ = [
+    "Constant",
+    "FloatBlock",
+    "FloatTensor",
+    "FrozenGraph",
+    "Operator",
+    "Tensor",
+    "Weights",
+    "arithmetic",
+]

@@ -4,11 +4,15 @@ It is the one interface between a quantized Keras model and everything that read
 (`tflite_tools` above all): per operator its integer weights, biases, scales, zero points, bits
 and fused activation, and per tensor its scale and zero point. It holds NumPy arrays and plain
 values, knows neither Keras nor flatbuffers, and has no batch: shapes are those of one element.
+
+Layers that were left in float on purpose are in it as `FloatBlock`s, opaque to all but the one who
+made them: DEQUANTIZE comes before a block, QUANTIZE where what it gives is int8 again.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -37,6 +41,24 @@ class Tensor:
     def same_grid(self, other: Tensor) -> bool:
         """Whether both tensors put the same real value behind the same integer."""
         return self.scale == other.scale and self.zero_point == other.zero_point
+
+
+@dataclasses.dataclass(eq=False)
+class FloatTensor:
+    """A tensor between float layers, or between them and int8.
+
+    Attributes:
+        name: Unique in its graph, as that of a `Tensor`.
+        shape: Static shape without the batch dimension.
+        dtype: NumPy's name of its type; "float32" but inside of a block.
+        internal: Whether it is the float form of an int8 tensor, which inference in Keras does
+            not show.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str = "float32"
+    internal: bool = False
 
 
 @dataclasses.dataclass(eq=False)
@@ -102,8 +124,9 @@ class Operator:
     Attributes:
         kind: TFLite's builtin name, for example "CONV_2D".
         name: Name of the Keras layer that it comes from.
-        inputs: Activation inputs in TFLite's order.
-        outputs: Activation outputs.
+        inputs: Activation inputs in TFLite's order; `Tensor`s, but that of a QUANTIZE may be a
+            `FloatTensor`.
+        outputs: Activation outputs; `Tensor`s, but that of a DEQUANTIZE.
         weights: Constant weights and bias, or None.
         activation: Fused activation, "NONE", "RELU", "RELU6" or "RELU_N1_TO_1".
         constants: Constant operands by their place among all operands (ADD of a tensor and a
@@ -119,7 +142,8 @@ class Operator:
             ADD, SUB, MUL, MAXIMUM, MINIMUM: nothing; operands broadcast, one may be a constant.
             MEAN: axes (tuple of ints that count the batch dimension as 0), keepdims (bool).
             SOFTMAX: beta (1.0).
-            QUANTIZE: nothing; from one int8 grid to another.
+            DEQUANTIZE: nothing; from int8 to float.
+            QUANTIZE: nothing; from one int8 grid to another, or from float to int8.
             ABS, ELU, EXP, HARD_SWISH, LOG, LOGISTIC, RELU, RELU6, RELU_N1_TO_1, RSQRT, SQRT, TANH:
             nothing.
             GELU: approximate (bool, False).  LEAKY_RELU: alpha (float).
@@ -138,8 +162,8 @@ class Operator:
 
     kind: str
     name: str
-    inputs: list[Tensor]
-    outputs: list[Tensor]
+    inputs: list[Tensor | FloatTensor]
+    outputs: list[Tensor | FloatTensor]
     weights: Weights | None = None
     activation: str = "NONE"
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -157,6 +181,32 @@ class Operator:
 
 
 @dataclasses.dataclass(eq=False)
+class FloatBlock:
+    """Connected float layers: a function that is none of this project's arithmetic.
+
+    Attributes:
+        name: Name of its first layer.
+        layers: Names of its layers, for people.
+        inputs: What it takes: float forms of int8 tensors, outputs of other blocks.
+        outputs: What is needed of it outside.
+        function: Takes as many batches as there are inputs, as a list of tensors, and returns the
+            list of outputs; `tf.function` can trace it.
+        parts: One block for each layer, to find the one at fault where the whole cannot be
+            written.
+    """
+
+    name: str
+    layers: list[str]
+    inputs: list[FloatTensor]
+    outputs: list[FloatTensor]
+    function: Callable[[list], list]
+    parts: list[FloatBlock] = dataclasses.field(default_factory=list)
+
+    #: What reports call it, where operators have TFLite's name.
+    kind = "FLOAT"
+
+
+@dataclasses.dataclass(eq=False)
 class FrozenGraph:
     """Operators in the order in which they run.
 
@@ -164,19 +214,25 @@ class FrozenGraph:
         name: Name of the model.
         target: Name of the target that the model was quantized for.
         inputs: The graph's input tensors, in the order of `model.inputs`.
-        outputs: The graph's output tensors, in the order of `model.outputs`.
-        operators: All operators, each after those that compute its inputs.
+        outputs: The graph's output tensors, in the order of `model.outputs`; `FloatTensor`s
+            where the last layer is a float one.
+        operators: All operators and blocks, each after those that compute its inputs.
         recipe: Name of the recipe, for reports.
     """
 
     name: str
     target: str
     inputs: list[Tensor]
-    outputs: list[Tensor]
-    operators: list[Operator]
+    outputs: list[Tensor | FloatTensor]
+    operators: list[Operator | FloatBlock]
     recipe: str = ""
 
     @property
-    def tensors(self) -> list[Tensor]:
+    def float_blocks(self) -> list[FloatBlock]:
+        """The parts that are float; none in a graph for an integer file."""
+        return [op for op in self.operators if isinstance(op, FloatBlock)]
+
+    @property
+    def tensors(self) -> list[Tensor | FloatTensor]:
         """All activation tensors: the inputs, then every operator's outputs in order."""
         return [*self.inputs, *(tensor for op in self.operators for tensor in op.outputs)]

@@ -22,11 +22,8 @@ from mobilequant.layers.activation_quantizer import (
     observation_method,
     simulated_parts,
 )
-from mobilequant.layers.moving import MOVING, TRAINING_ONLY
+from mobilequant.layers.moving import keeps_grid
 from mobilequant.quantizers import TERNARY
-
-#: Float layers that leave every value on the grid on which it was.
-GRID_PRESERVING = (*TRAINING_ONLY, *MOVING)
 
 
 class QuantizedLayer(keras.layers.Layer):
@@ -172,14 +169,14 @@ def source_of(tensor):
         if history is None:
             return None
         operation = history.operation
-        keeps_grid = isinstance(operation, GRID_PRESERVING)
+        stays = keeps_grid(operation)
         if isinstance(operation, QuantizedLayer):
-            keeps_grid = operation.keeps_grid
-            if not keeps_grid:
+            stays = operation.keeps_grid
+            if not stays:
                 return operation
         if isinstance(operation, keras.Model) and hasattr(operation, "outputs"):
             tensor = operation.outputs[history.tensor_index]
-        elif keeps_grid:
+        elif stays:
             tensor = operation._inbound_nodes[history.node_index].input_tensors[0]
         else:
             return None

@@ -2,6 +2,7 @@
 
 import keras
 
+from mobilequant import integer
 from mobilequant.integer import arithmetic
 from mobilequant.layers.structure import Unweighted
 
@@ -23,3 +24,7 @@ class QuantizedEntry(Unweighted):
     def _infer_on_grids(self, inputs):
         grid = self.output_quantizer.grid()
         return arithmetic.dequantize(arithmetic.quantize(inputs[0], grid), grid)
+
+    def freeze(self, inputs, output_shape):
+        output = self.describe_output(output_shape)
+        return [integer.Operator("QUANTIZE", self.name, inputs, [output])], output

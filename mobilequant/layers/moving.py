@@ -27,6 +27,21 @@ TRAINING_ONLY = (
 )
 
 
+def keeps_grid(operation) -> bool:
+    """Whether a stock layer is one of these as a device has it, so that its output lies on the
+    grid of its input.
+
+    One that was left in float may have options that these operators do not have.
+    """
+    return (
+        isinstance(operation, (*TRAINING_ONLY, *MOVING))
+        and getattr(operation, "data_format", "channels_last") in ("channels_last", None)
+        and getattr(operation, "interpolation", "nearest") == "nearest"
+        and not getattr(operation, "crop_to_aspect_ratio", False)
+        and not getattr(operation, "pad_to_aspect_ratio", False)
+    )
+
+
 def frozen_form(layer, source: integer.Tensor, shape):
     """What a stock layer is on a device.
 

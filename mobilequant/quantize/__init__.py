@@ -1,7 +1,8 @@
 """Turns a float Keras graph into a quantized one, calibrates it, and freezes it."""
 
 from mobilequant.quantize.calibration import calibrate
-from mobilequant.quantize.freezing import freeze, infer_integers, infer_tensors
+from mobilequant.quantize.freezing import freeze
+from mobilequant.quantize.inference import infer_integers, infer_tensors
 from mobilequant.quantize.recipe import Recipe
 from mobilequant.quantize.rules import Rule, Unsupported, clone_layer, register_rule
 from mobilequant.quantize.sensitivity import sensitivity

@@ -1,4 +1,4 @@
-"""A quantized Keras model as a frozen graph, and its inference as integers."""
+"""A quantized Keras model as a frozen graph."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ import numpy as np
 from keras import ops
 
 from mobilequant import integer, layers
-from mobilequant.layers.base import GRID_PRESERVING, QuantizedLayer
-from mobilequant.layers.moving import MOVING, frozen_form
+from mobilequant.layers.base import QuantizedLayer
+from mobilequant.layers.entry import QuantizedEntry
+from mobilequant.layers.moving import frozen_form
 from mobilequant.quantize.graph import ModelGraph
+from mobilequant.quantize.regions import Inference, Region, float_names, is_float, steps
 from mobilequant.quantize.state import quantized_layers
 
 
-def freeze(qmodel) -> integer.FrozenGraph:
+def freeze(qmodel, *, allow_float=False) -> integer.FrozenGraph:
     """Reads the integers, scales and zero points that a model infers with.
 
     The model stays as it is. The numbers come from the very functions that inference calls, so
@@ -21,6 +23,8 @@ def freeze(qmodel) -> integer.FrozenGraph:
 
     Args:
         qmodel: What `quantize` returned, calibrated or trained.
+        allow_float: Whether layers that were left in float (`leave_float`) may be in it; they
+            become `integer.FloatBlock`s.
 
     Raises:
         ValueError: The model is not quantized, not calibrated, switched off, holds NaN, or has a
@@ -28,81 +32,129 @@ def freeze(qmodel) -> integer.FrozenGraph:
     """
     graph = ModelGraph(qmodel)
     target, recipe = _origin(qmodel, graph)
-    _check(qmodel, graph)
-    tensors, operators = {}, []
-    inputs = []
-    for call in graph.calls:
-        feeds = [tensors.get(id(tensor)) for tensor in call.inputs]
-        shapes = [tuple(tensor.shape) for tensor in call.outputs]
-        _require_static(call, shapes)
-        if isinstance(call.layer, layers.QuantizedInput):
-            _, tensor = call.layer.freeze([], shapes[0])
-            tensor.name = call.inputs[0]._keras_history.operation.name
-            inputs.append((id(call.inputs[0]), tensor))
-            new, output = [], tensor
-        elif isinstance(call.layer, QuantizedLayer):
-            new, output = call.layer.freeze(feeds, shapes[0])
+    _check(qmodel, graph, allow_float)
+    freezing = _Freezing(graph)
+    for step in steps(graph):
+        if isinstance(step, Region):
+            freezing.add_region(step)
         else:
-            new, output = _freeze_stock(call, feeds[0], shapes[0])
-        operators += new
-        tensors[id(call.outputs[0])] = output
-    order = {key: tensor for key, tensor in inputs}
+            freezing.add_call(step)
     return integer.FrozenGraph(
         name=qmodel.name,
         target=target,
         recipe=recipe,
-        inputs=[order[id(tensor)] for tensor in graph.inputs],
-        outputs=[tensors[id(tensor)] for tensor in graph.outputs],
-        operators=operators,
+        inputs=[freezing.input(tensor) for tensor in graph.inputs],
+        outputs=[freezing.tensors[id(tensor)] for tensor in graph.outputs],
+        operators=freezing.operators,
     )
 
 
-def infer_integers(qmodel, batch) -> list[np.ndarray]:
-    """Outputs of Keras' inference as int8 arrays, one an output, as the device gives them.
+class _Freezing:
+    """A frozen graph in the making.
 
-    Args:
-        qmodel: A quantized model.
-        batch: What the model takes: a float32 array, or a list or dict of them.
+    Attributes:
+        operators: So far.
+        tensors: The frozen tensors by the ids of Keras' symbolic ones.
     """
-    symbolic = keras.tree.flatten(qmodel.outputs)
-    values = _run(qmodel, symbolic, batch)
-    return [_to_integers(y, _output_grid(t)) for y, t in zip(values, symbolic, strict=True)]
 
+    def __init__(self, graph):
+        self.operators, self.tensors = [], {}
+        self._graph, self._names = graph, float_names(graph)
+        self._inputs, self._floats = {}, {}
 
-def infer_tensors(qmodel, batch, names=None) -> dict[str, np.ndarray]:
-    """Activation tensors of Keras' inference as int8 arrays, by the frozen graph's names.
+    def input(self, symbolic):
+        """The frozen form of a model's input."""
+        if id(symbolic) not in self._inputs:
+            raise ValueError(
+                f"Input {symbolic._keras_history.operation.name!r} is not quantized: a layer takes "
+                "it as it is. Quantize the whole model with mobilequant.quantize."
+            )
+        return self._inputs[id(symbolic)]
 
-    Args:
-        qmodel: A quantized model.
-        batch: What the model takes: a float32 array, or a list or dict of them.
-        names: Names of the tensors wanted; all by default, which takes memory.
-    """
-    wanted, names, symbolic = names, [], []
-    for call in ModelGraph(qmodel).calls:
-        if isinstance(call.layer, layers.QuantizedInput):
-            name = call.inputs[0]._keras_history.operation.name
-        elif isinstance(call.layer, (QuantizedLayer, *MOVING)):
-            name = call.name
+    def add_call(self, call):
+        """A call that computes on integers."""
+        shape = _static_shapes(call)[0]
+        layer = call.layer
+        if isinstance(layer, layers.QuantizedInput):
+            _, output = layer.freeze([], shape)
+            output.name = call.inputs[0]._keras_history.operation.name
+            self._inputs[id(call.inputs[0])] = output
+            new = []
+        elif isinstance(layer, QuantizedEntry):
+            new, output = layer.freeze([self._as_float(call.inputs[0], call)], shape)
+        elif isinstance(layer, QuantizedLayer):
+            new, output = layer.freeze([self._integers(t, call) for t in call.inputs], shape)
         else:
-            continue
-        if wanted is None or name in wanted:
-            names.append(name)
-            symbolic.append(call.outputs[0])
-    values = _run(qmodel, symbolic, batch)
-    return {
-        name: _to_integers(value, _output_grid(tensor))
-        for name, value, tensor in zip(names, values, symbolic, strict=True)
-    }
+            new, output = _freeze_stock(call, self._integers(call.inputs[0], call), shape)
+        self.operators += new
+        self.tensors[id(call.outputs[0])] = output
 
+    def add_region(self, region):
+        """Calls that stay float."""
+        outside = [self._as_float(tensor, region.calls[0]) for tensor in region.inputs]
+        block = self._block(region.calls, region.inputs, outside, region.outputs)
+        for call in region.calls:
+            taken = {id(t): t for t in call.inputs}.values()
+            given = [self._describe(t, call) for t in taken]
+            block.parts.append(self._block([call], list(taken), given, call.outputs))
+        for tensor, frozen in zip(region.outputs, block.outputs, strict=True):
+            if frozen.dtype != "float32":
+                raise ValueError(
+                    f"Layer {tensor._keras_history.operation.name!r} gives {frozen.dtype}; what "
+                    "leaves the float part of a file is float32: put keras.ops.cast(x, "
+                    "'float32') behind it."
+                )
+            self.tensors[id(tensor)] = frozen
+        self.operators.append(block)
 
-def _run(qmodel, symbolic, batch):
-    """Values of symbolic tensors, computed eagerly.
+    def _block(self, calls, symbolic, inputs, outputs):
+        return integer.FloatBlock(
+            name=calls[0].name,
+            layers=list(dict.fromkeys(call.name for call in calls)),
+            inputs=inputs,
+            outputs=[
+                self._describe(tensor, call)
+                for call in calls
+                for tensor in call.outputs
+                if any(tensor is output for output in outputs)
+            ],
+            function=Inference(calls, symbolic, list(outputs)),
+        )
 
-    Tracing a function takes longer than many batches, and left at "auto" Keras would run it
-    through XLA, which takes minutes to compile.
-    """
-    inputs = qmodel.inputs if len(qmodel.inputs) > 1 else qmodel.inputs[0]
-    return keras.tree.flatten(keras.Model(inputs, symbolic)(batch, training=False))
+    def _describe(self, symbolic, call):
+        """A float tensor, or an int8 one as a float layer takes it."""
+        name = self._names.get(id(symbolic), symbolic.name)
+        shape = tuple(symbolic.shape)
+        if None in shape[1:]:
+            raise ValueError(_unknown_size(call, shape))
+        return integer.FloatTensor(name, shape[1:], keras.backend.standardize_dtype(symbolic.dtype))
+
+    def _integers(self, symbolic, call):
+        tensor = self.tensors.get(id(symbolic))
+        if not isinstance(tensor, integer.Tensor):
+            raise ValueError(
+                f"Layer {call.name!r} computes on integers and takes what "
+                f"{symbolic._keras_history.operation.name!r} gives in float; quantize the whole "
+                "model with mobilequant.quantize, which puts a range between them."
+            )
+        return tensor
+
+    def _as_float(self, symbolic, call):
+        """A tensor as float layers take it: DEQUANTIZE behind integers, once."""
+        tensor = self.tensors.get(id(symbolic))
+        if tensor is None:
+            raise ValueError(
+                f"Layer {call.name!r} takes the input "
+                f"{symbolic._keras_history.operation.name!r} in float; quantize the whole model "
+                "with mobilequant.quantize."
+            )
+        if isinstance(tensor, integer.FloatTensor):
+            return tensor
+        if tensor.name not in self._floats:
+            real = integer.FloatTensor(f"{tensor.name}/float", tensor.shape, internal=True)
+            self.operators.append(integer.Operator("DEQUANTIZE", real.name, [tensor], [real]))
+            self._floats[tensor.name] = real
+        return self._floats[tensor.name]
 
 
 def _origin(qmodel, graph):
@@ -114,7 +166,7 @@ def _origin(qmodel, graph):
     )
 
 
-def _check(qmodel, graph):
+def _check(qmodel, graph, allow_float):
     uncalibrated, off, obstacles = [], [], {}
     for layer in quantized_layers(qmodel):
         obstacle = layer.obstacle()
@@ -126,11 +178,7 @@ def _check(qmodel, graph):
             uncalibrated.append(layer.name)
         if int(ops.convert_to_numpy(quantizer.phase)) == 0:
             off.append(layer.name)
-        for variable in layer.weights:
-            if not np.all(np.isfinite(ops.convert_to_numpy(variable))):
-                raise ValueError(
-                    f"Layer {layer.name!r}: {variable.path!r} holds NaN or infinite values."
-                )
+        _require_finite(layer)
     if obstacles:
         raise ValueError(
             f"Model {qmodel.name!r} trains and evaluates in Keras, but no device computes it. "
@@ -140,18 +188,22 @@ def _check(qmodel, graph):
             + "For a .tflite file quantize it by a recipe with activations of 8 bits and linear "
             "weights, such as 'w8a8', 'w4a8', 'w2a8', 'ternary-a8' or 'w8a8-2:4'."
         )
-    left = [
-        call.name
-        for call in graph.calls
-        if not isinstance(call.layer, (QuantizedLayer, *GRID_PRESERVING))
-    ]
-    if left:
+    left = [call for call in graph.calls if is_float(call)]
+    if left and not allow_float:
         raise ValueError(
             f"Model {qmodel.name!r} trains and evaluates in Keras, but has layers left in float: "
-            f"{_some(left)}. Files are written with integers only: use layers that the device "
-            "computes in integers and quantize without leave_float, or end the model before these, "
+            f"{_some([call.name for call in left])}. Files are written with integers only: write a "
+            "mixed file with allow_float=True, or use layers that the device computes in integers "
+            "and quantize without leave_float, or end the model before these, "
             "keras.Model(qmodel.input, …), and compute the rest in the app."
         )
+    for call in left:
+        _require_finite(call.layer)
+        if isinstance(call.layer, keras.Model) and quantized_layers(call.layer):
+            raise ValueError(
+                f"Model {call.name!r} is quantized and nested in {qmodel.name!r}: convert it by "
+                "itself, or quantize the float model as a whole."
+            )
     if uncalibrated:
         raise ValueError(
             f"Model {qmodel.name!r} has no ranges yet in {_some(uncalibrated)}: train it with fit, "
@@ -164,18 +216,32 @@ def _check(qmodel, graph):
         )
 
 
+def _require_finite(layer):
+    for variable in getattr(layer, "weights", []):
+        if not np.all(np.isfinite(ops.convert_to_numpy(variable))):
+            raise ValueError(
+                f"Layer {layer.name!r}: {variable.path!r} holds NaN or infinite values."
+            )
+
+
 def _some(names):
     listed = ", ".join(repr(name) for name in names[:5])
     return listed if len(names) <= 5 else f"{listed} and {len(names) - 5} more layers"
 
 
-def _require_static(call, shapes):
+def _static_shapes(call):
+    shapes = [tuple(tensor.shape) for tensor in call.outputs]
     for shape in shapes:
         if None in shape[1:]:
-            raise ValueError(
-                f"Layer {call.name!r} has an output of unknown size {shape}; build the model with "
-                "a fixed input_shape: a file for a device has no dynamic sizes."
-            )
+            raise ValueError(_unknown_size(call, shape))
+    return shapes
+
+
+def _unknown_size(call, shape):
+    return (
+        f"Layer {call.name!r} has an output of unknown size {shape}; build the model with a fixed "
+        "input_shape: a file for a device has no dynamic sizes."
+    )
 
 
 def _freeze_stock(call, source, shape):
@@ -184,20 +250,3 @@ def _freeze_stock(call, source, shape):
     if form is None:
         raise ValueError(f"Layer {call.name!r} ({type(call.layer).__name__}) has no frozen form.")
     return form
-
-
-def _output_grid(tensor):
-    source = layers.base.source_of(tensor)
-    if source is None:
-        name = tensor._keras_history.operation.name
-        raise ValueError(f"Layer {name!r} gives floats (leave_float): there are no integers.")
-    grid = source.output_quantizer.grid()
-    return np.float32(ops.convert_to_numpy(grid.scale)), int(ops.convert_to_numpy(grid.zero_point))
-
-
-def _to_integers(values, grid):
-    scale, zero_point = grid
-    q = np.round(np.asarray(values, "float32") / scale) + zero_point
-    if not np.all(np.isfinite(q)):
-        raise ValueError("Keras' inference gave NaN or infinite values; check the images.")
-    return np.clip(q, -128, 127).astype(np.int8)

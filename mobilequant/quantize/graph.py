@@ -49,6 +49,21 @@ class Call:
         operands, arguments = _substitute((self.operands, self.arguments), others)
         return layer(*operands, **arguments)
 
+    def infer(self, values: dict) -> list:
+        """Runs the call's own layer, in inference, on values.
+
+        Args:
+            values: Values of symbolic tensors by the tensors' ids.
+
+        Returns:
+            The values of `outputs`.
+        """
+        operands, arguments = _substitute((self.operands, self.arguments), values)
+        if "training" in arguments:
+            # As a model does it: what a whole model is called with counts for each layer in it.
+            arguments["training"] = False
+        return keras.tree.flatten(self.layer(*operands, **arguments))
+
 
 class Graph:
     """Calls of layers in the order in which they run.
@@ -146,11 +161,10 @@ class ModelGraph(Graph):
         functional = functional_of(model)
         calls = []
         for node in _nodes(functional):
-            tensors = keras.tree.flatten(node.arguments.args)
             calls.append(
                 Call(
                     layer=node.operation,
-                    inputs=[t for t in tensors if isinstance(t, keras.KerasTensor)],
+                    inputs=_taken(node),
                     outputs=list(node.output_tensors),
                     arguments=_given(node.arguments.kwargs),
                     operands=node.arguments.args,
@@ -214,6 +228,13 @@ def _nodes(functional):
     """The calls of a functional model in the order in which they run, as Keras holds them."""
     for depth in sorted(functional._nodes_by_depth, reverse=True):
         yield from (node for node in functional._nodes_by_depth[depth] if not node.is_input)
+
+
+def _taken(node):
+    """The tensors that a layer computes on: all but those that only say whose weights it has."""
+    keywords = {k: v for k, v in node.arguments.kwargs.items() if k != "weights_of"}
+    given = keras.tree.flatten((node.arguments.args, keywords))
+    return [tensor for tensor in given if isinstance(tensor, keras.KerasTensor)]
 
 
 def _open(functional, inputs, path, calls):

@@ -95,6 +95,16 @@ def _require_shareable(new_layers):
 
 
 def _as_it_is(layer):
+    if isinstance(layer, keras.layers.Lambda):
+        # Its function is at hand: to find it by its name, or to trust its bytes, is for loading.
+        return type(layer)(
+            layer.function,
+            output_shape=layer._output_shape,
+            mask=layer.mask,
+            arguments=dict(layer.arguments),
+            name=layer.name,
+            dtype="float32",
+        )
     if isinstance(layer, keras.layers.Layer):
         return clone_layer(layer)
     return type(layer).from_config(layer.get_config())
@@ -108,6 +118,6 @@ def _message(problems, context, model_name):
         f"Model {model_name!r} cannot be quantized for {context.target.name!r}; these layers "
         "stand in the way:\n" + "\n".join(lines) + "\n"
         f"Replace them, or leave them in float with leave_float=[{listed}"
-        f"{', …' if len(names) > 3 else ''}]: then the model trains and evaluates in Keras, but "
-        "gives no integer file."
+        f"{', …' if len(names) > 3 else ''}]: then the model trains and evaluates in Keras, and "
+        "tflite_tools.convert writes it as a mixed file where allow_float=True asks for one."
     )

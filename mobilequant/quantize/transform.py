@@ -46,7 +46,8 @@ def quantize(model, recipe="w8a8", *, target="phone", estimator=None, leave_floa
         estimator: "denoise", "ste" or "lsq" for weights and activations alike; by default what
             the recipe says ("denoise").
         leave_float: Names of layers, or patterns ("head_*"), that are to stay float. Such a model
-            trains and evaluates in Keras; an integer file of it cannot be written.
+            trains and evaluates in Keras, and `tflite_tools.convert(…, allow_float=True)` writes
+            it as a mixed file.
         name: Name of the new model; the float model's by default.
 
     Returns:

@@ -37,7 +37,7 @@ class Twin:
 def twins_for_keras(monkeypatch):
     """The functions through which this package sees Keras, for `Twin`s."""
 
-    def freeze(twin):
+    def freeze(twin, allow_float=False):
         if twin is None:
             raise ValueError("Model 'm' has no ranges yet in 'stem': calibrate it.")
         return twin.graph

@@ -44,6 +44,11 @@ def add_arguments(parser) -> None:
         metavar="N",
         help="fixed first dimension of the file (default: 1)",
     )
+    parser.add_argument(
+        "--allow-float",
+        action="store_true",
+        help="write a mixed file where layers were left in float (default: refuse)",
+    )
     args.add_data(parser, required=False, use="images for the check (default: random ones)")
     parser.add_argument(
         "--images",
@@ -80,5 +85,6 @@ def run(arguments) -> None:
             interface=arguments.interface,
             batch_size=arguments.batch_size,
             samples=samples,
+            allow_float=arguments.allow_float,
         )
     console.print_result(report.to_dict(), str(report), arguments.json)

@@ -61,7 +61,7 @@ def run(arguments) -> None:
             qmodel, path, data.test, batch_size=arguments.batch_size, layers=arguments.layers
         )
         share = accuracy.of_file(path, data.test)
-    broken = contract.first_breach(qmodel, agreement)
+    broken = contract.first_breach(agreement)
     result = {**agreement.to_dict(), "file_accuracy": share, "contract": broken is None}
     lines = [str(agreement), f"accuracy of the file: {console.percent(share)}"]
     if broken is None:

@@ -1,0 +1,128 @@
+"""What a file may hold: the operators, versions and types that its target takes."""
+
+from __future__ import annotations
+
+import collections
+
+from ai_edge_litert import schema_py_generated as schema
+
+from mobilequant import targets
+from tflite_tools import flatbuffer
+from tflite_tools.errors import ConversionError
+
+_INTEGERS = ("int8", "uint8")
+
+
+def require_allowed(
+    model: schema.ModelT, target: targets.Target, interface: str, allow_float: bool = False
+) -> None:
+    """Checks operators, versions and types of a file against its target.
+
+    Args:
+        model: The parsed file.
+        target: The device.
+        interface: Type that its inputs and outputs must have.
+        allow_float: Whether it may be a mixed file: float operators behind a DEQUANTIZE, integers
+            behind a QUANTIZE, and outputs of float operators as they are.
+
+    Raises:
+        ConversionError: Something is not allowed; the message names the tensor or operator.
+    """
+    main = model.subgraphs[0]
+    floats = _made_by_float_operators(model) if allow_float else set()
+    ends = [*main.inputs, *main.outputs]
+    for index, tensor in enumerate(main.tensors):
+        kind = _type(tensor)
+        name = flatbuffer.text(tensor.name)
+        if index in floats:
+            continue
+        if index in ends and kind != interface:
+            raise ConversionError(f"Tensor {name!r} is {kind}, the interface {interface}.")
+        if index not in ends and kind not in ("int8", "int32"):
+            raise ConversionError(f"Tensor {name!r} is {kind}; inside a file all is integer.")
+    for op in main.operators:
+        if allow_float and is_float_operator(model, op):
+            _require_no_integers(model, op)
+        else:
+            _require_operator_allowed(model, op, ends, target, allow_float)
+
+
+def float_operators(model: schema.ModelT) -> collections.Counter[str]:
+    """How many float operators of each kind a file has, DEQUANTIZE and QUANTIZE apart."""
+    main = model.subgraphs[0]
+    return collections.Counter(
+        flatbuffer.operator_name(model, op)
+        for op in main.operators or ()
+        if is_float_operator(model, op)
+    )
+
+
+def is_float_operator(model: schema.ModelT, op: schema.OperatorT) -> bool:
+    """Whether an operator gives anything but int8 (at the interface uint8) and is no DEQUANTIZE.
+
+    Shapes, indices and truth values are computed by the float part of a file alone.
+    """
+    if flatbuffer.operator_name(model, op) == "DEQUANTIZE":
+        return False
+    tensors = model.subgraphs[0].tensors
+    return any(_type(tensors[i]) not in _INTEGERS for i in op.outputs)
+
+
+def _made_by_float_operators(model):
+    """Numbers of the tensors that are float, or belong to what is: constants, shapes, indices."""
+    main = model.subgraphs[0]
+    found = set()
+    for op in main.operators or ():
+        kind = flatbuffer.operator_name(model, op)
+        if kind == "DEQUANTIZE":
+            found.update(map(int, op.outputs))
+        elif is_float_operator(model, op):
+            found.update(map(int, op.outputs))
+            found.update(
+                int(i)
+                for i in op.inputs
+                if i >= 0 and flatbuffer.constant_bytes(model, main.tensors[i])
+            )
+    return found
+
+
+def _require_no_integers(model, op):
+    tensors = model.subgraphs[0].tensors
+    for i in (*op.inputs, *op.outputs):
+        if i >= 0 and _type(tensors[i]) in _INTEGERS:
+            raise ConversionError(
+                f"Tensor {flatbuffer.text(tensors[i].name)!r} is {_type(tensors[i])} and meets "
+                f"the float operator {flatbuffer.operator_name(model, op)} without a DEQUANTIZE."
+            )
+
+
+def _require_operator_allowed(model, op, ends, target, allow_float) -> None:
+    kind = flatbuffer.operator_name(model, op)
+    version = model.operatorCodes[op.opcodeIndex].version
+    name = flatbuffer.text(model.subgraphs[0].tensors[op.outputs[0]].name)
+    if kind not in target.operators or version > target.operators[kind]:
+        raise ConversionError(
+            f"Tensor {name!r} comes from {kind} version {version}; target {target.name!r} takes "
+            f"{f'up to {target.operators[kind]}' if kind in target.operators else 'none'}."
+        )
+    at_an_end = op.inputs[0] in ends or op.outputs[0] in ends
+    types = _types(model, op)
+    # From int8 to int8 a QUANTIZE brings a branch to the range that a concatenation wants.
+    int8_only = kind == "QUANTIZE" and types == {"int8"}
+    border = allow_float and types == {"int8", "float32"}
+    if kind in ("QUANTIZE", "DEQUANTIZE") and not (at_an_end or int8_only or border):
+        raise ConversionError(f"Tensor {name!r} comes from a {kind} inside the file.")
+    if not border and any(
+        _type(model.subgraphs[0].tensors[i]) not in (*_INTEGERS, "int32")
+        for i in op.inputs
+        if i >= 0
+    ):
+        raise ConversionError(f"Tensor {name!r} comes from the integer {kind} of a float tensor.")
+
+
+def _types(model: schema.ModelT, op: schema.OperatorT) -> set[str]:
+    return {_type(model.subgraphs[0].tensors[i]) for i in (*op.inputs, *op.outputs)}
+
+
+def _type(tensor: schema.TensorT) -> str:
+    return flatbuffer.TENSOR_TYPES[tensor.type].lower()
