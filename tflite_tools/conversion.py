@@ -151,7 +151,7 @@ def convert(
     path = _writable(path, overwrite)
     graph = _freeze(qmodel, allow_float)
     device = _target(graph, target)
-    if graph.float_blocks and not device.float_operators:
+    if graph.mixed and not device.float_operators:
         raise ConversionError(
             f"Model {graph.name!r}: target {device.name!r} takes no float operators; these layers "
             f"were left in float: {', '.join(map(repr, _float_layers(graph)))}. Use layers that "
@@ -160,7 +160,7 @@ def convert(
     interface = device.interfaces[0] if interface is None else interface
     data = emit(graph, target=device, interface=interface, batch_size=batch_size)
     model = flatbuffer.parse(data, path)
-    require_allowed(model, device, interface, allow_float=bool(graph.float_blocks))
+    require_allowed(model, device, interface, allow_float=graph.mixed)
     if check:
         agreement = _check_agreement(qmodel, graph, model, data, samples)
     else:
@@ -180,7 +180,7 @@ def convert(
         tensors=found.tensors,
         agreement=agreement and dataclasses.replace(agreement, path=str(path)),
         seconds=time.perf_counter() - started,
-        float_operators=float_operators(model) if graph.float_blocks else collections.Counter(),
+        float_operators=float_operators(model) if graph.mixed else collections.Counter(),
         float_layers=_float_layers(graph),
     )
 

@@ -42,7 +42,7 @@ def convert_block(block: FloatBlock, batch_size: int) -> FloatPart:
             message names it.
     """
     try:
-        return _convert(block, batch_size)
+        part = _convert(block, batch_size)
     except _Inexpressible as error:
         layer, reason = _at_fault(block, batch_size) or (None, str(error))
         where = (
@@ -54,6 +54,14 @@ def convert_block(block: FloatBlock, batch_size: int) -> FloatPart:
             f"{where} cannot be written in TFLite's float operators: {reason}. Build it of "
             "operators that TFLite has, or end the model before it and compute the rest in the app."
         ) from error
+    for tensor, number in zip(block.outputs, part.outputs, strict=True):
+        kind = flatbuffer.TENSOR_TYPES[part.model.subgraphs[0].tensors[number].type].lower()
+        if kind != tensor.dtype:
+            raise ConversionError(
+                f"Layer {tensor.name!r} gives {kind}; what leaves the float part of a file is "
+                f"{tensor.dtype}: put keras.ops.cast(x, {tensor.dtype!r}) behind it."
+            )
+    return part
 
 
 class _Inexpressible(Exception):

@@ -306,7 +306,7 @@ class Comparison:
             outputs=self._outputs,
             logits=self._logits,
             layers=self._layers if self._wants_layers else None,
-            borders=self._border_figures if self.graph.float_blocks else None,
+            borders=self._border_figures if self.graph.mixed else None,
             behind=self._behind,
         )
 

@@ -228,6 +228,11 @@ class FrozenGraph:
     recipe: str = ""
 
     @property
+    def mixed(self) -> bool:
+        """Whether anything in it is float."""
+        return any(op.kind == "DEQUANTIZE" for op in self.operators)
+
+    @property
     def float_blocks(self) -> list[FloatBlock]:
         """The parts that are float; none in a graph for an integer file."""
         return [op for op in self.operators if isinstance(op, FloatBlock)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 
 from mobilequant import layers
-from mobilequant.layers.base import QuantizedLayer
+from mobilequant.layers.base import QuantizedLayer, source_of
 from mobilequant.layers.entry import QuantizedEntry
 
 
@@ -39,7 +39,8 @@ def connect(graph, groups, replacements, context, left, name):
         outputs_of.setdefault(id(new_layers), values)
         for old, new in zip(group[-1].outputs, keras.tree.flatten(values[-1]), strict=True):
             tensors[id(old)] = new
-            if stays:
+            # One that only moves values leaves them on the grid on which they came.
+            if stays and source_of(new) is None:
                 floats[id(old)] = new
                 if any(id(user) not in left for user in graph.users(old)):
                     tensors[id(old)] = _entry(new, group[0].name, context, named)

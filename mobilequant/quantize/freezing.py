@@ -188,7 +188,9 @@ def _check(qmodel, graph, allow_float):
             + "For a .tflite file quantize it by a recipe with activations of 8 bits and linear "
             "weights, such as 'w8a8', 'w4a8', 'w2a8', 'ternary-a8' or 'w8a8-2:4'."
         )
-    left = [call for call in graph.calls if is_float(call)]
+    left = [call for call in graph.calls if is_float(call)] or [
+        call for call in graph.calls if isinstance(call.layer, QuantizedEntry)
+    ]
     if left and not allow_float:
         raise ValueError(
             f"Model {qmodel.name!r} trains and evaluates in Keras, but has layers left in float: "
