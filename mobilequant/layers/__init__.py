@@ -13,6 +13,7 @@ from mobilequant.layers.composed_activations import (
     QuantizedSoftplus,
     QuantizedThresholdedReLU,
 )
+from mobilequant.layers.constants import ConstantOperand, QuantizedConstantOperand
 from mobilequant.layers.convolutions import (
     QuantizedChannelwise,
     QuantizedConv1D,
@@ -60,6 +61,7 @@ __all__ = [
     "HARD_SWISH_FACTOR",
     "MERGE_ACTIVATIONS",
     "ActivationQuantizer",
+    "ConstantOperand",
     "FoldedLayer",
     "GridKeeper",
     "LayerScale",
@@ -68,6 +70,7 @@ __all__ = [
     "QuantizedBilinearResizing",
     "QuantizedChannelwise",
     "QuantizedConcatenate",
+    "QuantizedConstantOperand",
     "QuantizedConv1D",
     "QuantizedConv1DTranspose",
     "QuantizedConv2D",
