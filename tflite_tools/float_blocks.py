@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 
+import keras
 from ai_edge_litert import schema_py_generated as schema
 
 from mobilequant.integer.graph import FloatBlock
@@ -41,6 +42,12 @@ def convert_block(block: FloatBlock, batch_size: int) -> FloatPart:
         ConversionError: A layer needs what a TFLite file of builtin operators does not hold; the
             message names it.
     """
+    if keras.backend.backend() != "tensorflow":
+        raise ConversionError(
+            f"The float layers {', '.join(map(repr, block.layers))} are written by TensorFlow's "
+            f"converter, and Keras runs on {keras.backend.backend()}: load the model with "
+            "KERAS_BACKEND=tensorflow."
+        )
     try:
         part = _convert(block, batch_size)
     except _Inexpressible as error:

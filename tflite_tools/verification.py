@@ -10,7 +10,6 @@ The second is the contract.
 
 from __future__ import annotations
 
-import dataclasses
 import os
 
 import numpy as np
@@ -19,163 +18,13 @@ from ai_edge_litert import schema_py_generated as schema
 from mobilequant import targets
 from mobilequant.integer.graph import FloatTensor, FrozenGraph, Tensor
 from tflite_tools import flatbuffer
-from tflite_tools.agreement import FLOAT_TOLERANCE, Agreement, FloatAgreement, share
+from tflite_tools.agreement import Agreement, FloatAgreement
 from tflite_tools.batches import batches
 from tflite_tools.interpreter import Interpreter, Port
 from tflite_tools.packing import pack
-from tflite_tools.tables import table
+from tflite_tools.verification_report import STEPS_BEHIND_FLOAT, Verification
 
 _UINT8_OFFSET = 128
-
-#: How far a QUANTIZE behind float kernels may lie from Keras', in steps: the next integer, where
-#: a value lies next to a tie.
-_STEPS_BEHIND_FLOAT = 1
-
-
-@dataclasses.dataclass(frozen=True)
-class Verification:
-    """How well a file agrees with the model that it was made from.
-
-    Attributes:
-        path: The file.
-        images: Number of images compared.
-        kernels: "default" or "builtin".
-        outputs: Figures of each output; `FloatAgreement`s of those that float layers give.
-        logits: Figures of the tensor before the softmax, where the first output is one; or None.
-        layers: Figures of every tensor in the order of computation, where asked for; or None.
-        borders: Of a mixed file, figures of what each QUANTIZE behind a float layer gives; None
-            of an integer file. In a mixed file these, `logits`, `layers` and `behind` tell how
-            far the file lies from Keras where Keras goes on from the file's integers behind each
-            float layer, `outputs` how far they are apart in the end.
-        behind: Figures of the outputs that lie behind a border, part by part.
-    """
-
-    path: str
-    images: int
-    kernels: str
-    outputs: list[Agreement | FloatAgreement]
-    logits: Agreement | FloatAgreement | None = None
-    layers: list[Agreement | FloatAgreement] | None = None
-    borders: list[Agreement] | None = None
-    behind: list[Agreement | FloatAgreement] = dataclasses.field(default_factory=list)
-
-    @property
-    def equal(self) -> float:
-        """Share of output elements that are the same integer in Keras and in the file.
-
-        Of a float output, of those within 1/10000 of its largest value.
-        """
-        return self._mean(self.outputs, "equal")
-
-    @property
-    def within_one_step(self) -> float:
-        """Share of output elements that are the same integer or its neighbour.
-
-        Of float outputs it is not told; 1 where there are no others.
-        """
-        return self._mean(self._integer_outputs, "within_one_step")
-
-    @property
-    def max_steps(self) -> int:
-        """Largest difference of an output element; 0 where all outputs are float."""
-        return max((output.max_steps for output in self._integer_outputs), default=0)
-
-    @property
-    def breach(self) -> Agreement | FloatAgreement | None:
-        """The first tensor that lies further from Keras than is promised, or None."""
-        checked = [
-            *(self.layers or []),
-            *(self.borders or []),
-            *([self.logits] if self.logits else []),
-            *self.behind,
-            *self.outputs,
-        ]
-        return next((figures for figures in checked if figures.breaks), None)
-
-    @property
-    def promise(self) -> str | None:
-        """What is promised of a mixed file, and how often its exception was met."""
-        if self.borders is None:
-            return None
-        most = max((border.max_steps for border in self.borders), default=0)
-        return (
-            f"behind float layers: up to {_STEPS_BEHIND_FLOAT} step, float outputs to "
-            f"{FLOAT_TOLERANCE:g} of their largest value; {share(self._mean(self.borders))} of the "
-            f"integers that come from float equal, {most} steps at most; all integer layers equal "
-            "from there on"
-        )
-
-    @property
-    def top1_agreement(self) -> float | None:
-        """Share of images (or pixels) with the same top-1 class, by the first output."""
-        return self.outputs[0].top1_agreement
-
-    @property
-    def span(self) -> int | None:
-        """Integers from the smallest to the largest of the first output; None of a float one."""
-        return getattr(self.outputs[0], "span", None)
-
-    @property
-    def first_difference(self) -> Agreement | FloatAgreement | None:
-        """The first tensor where Keras and file part (`layers=True`), or None.
-
-        In a mixed file not one where float kernels come to the next integer.
-        """
-        borders = {border.name for border in self.borders or ()}
-        return next(
-            (
-                layer
-                for layer in self.layers or ()
-                if (layer.breaks if layer.name in borders else layer.differs)
-            ),
-            None,
-        )
-
-    def to_dict(self) -> dict:
-        """All figures, ready for JSON."""
-        return {
-            "path": self.path,
-            "images": self.images,
-            "kernels": self.kernels,
-            "equal": self.equal,
-            "within_one_step": self.within_one_step,
-            "max_steps": self.max_steps,
-            "top1_agreement": self.top1_agreement,
-            "outputs": [output.to_dict() for output in self.outputs],
-            "logits": self.logits and self.logits.to_dict(),
-            "layers": self.layers and [layer.to_dict() for layer in self.layers],
-            "borders": self.borders and [border.to_dict() for border in self.borders],
-            "behind": [output.to_dict() for output in self.behind],
-            "promise": self.promise,
-        }
-
-    def __str__(self):
-        rows = [*self.outputs, *([self.logits] if self.logits else []), *(self.layers or [])]
-        lines = [
-            f"{self.path} against Keras on {self.images} images, {self.kernels} kernels",
-            table(Agreement.HEADER, [agreement.row() for agreement in rows]),
-        ]
-        if self.promise is not None and self.breach is None:
-            lines.append(self.promise)
-        if self.layers is not None:
-            first = self.first_difference
-            lines.append(
-                "every tensor agrees"
-                if first is None
-                else f"first difference: {first.name} ({first.kind})"
-            )
-        return "\n".join(lines)
-
-    @property
-    def _integer_outputs(self):
-        return [output for output in self.outputs if isinstance(output, Agreement)]
-
-    @staticmethod
-    def _mean(figures, share_of="equal") -> float:
-        elements = sum(each.elements for each in figures)
-        if not elements:
-            return 1.0
-        return sum(getattr(each, share_of) * each.elements for each in figures) / elements
 
 
 def verify(
@@ -317,7 +166,7 @@ class Comparison:
         limits = targets.get(self.graph.target).max_steps
         allowed = limits.get(kind, limits["default"])
         if tensor.name in self._borders:
-            allowed = _STEPS_BEHIND_FLOAT
+            allowed = STEPS_BEHIND_FLOAT
         return Agreement(tensor.name, kind, allowed=allowed if promised else None)
 
 

@@ -30,6 +30,13 @@ def add_arguments(parser) -> None:
         "--recipe", default="w8a8", help="bits of weights and activations, as w8a8 (default)"
     )
     args.add_recipe(parser)
+    parser.add_argument(
+        "--leave-float",
+        action="append",
+        default=[],
+        metavar="LAYER",
+        help="name of a layer that stays float, or a pattern (head_*); may come several times",
+    )
     args.add_data(parser, required=False, use="images to measure ranges on, without training")
     parser.add_argument(
         "--calibrate",
@@ -62,6 +69,7 @@ def run(arguments) -> None:
         arguments.recipe,
         target=arguments.target or "phone",
         estimator=arguments.estimator,
+        leave_float=arguments.leave_float,
     )
     images = 0
     if arguments.data:

@@ -113,6 +113,26 @@ def test_sensitivity(made, tmp_path, capsys):
     assert "left in float alone" in text and "weights only" in text and "and 2 more" in text
 
 
+def test_a_mixed_file_from_end_to_end(made, tmp_path, capsys):
+    qmodel, file = tmp_path / "q.keras", tmp_path / "mixed.tflite"
+    head = keras.models.load_model(made / "float.keras").layers[-1].name
+    code, _, _ = run(
+        capsys, "quantize", made / "float.keras", "-o", qmodel, "--leave-float", head,
+        "--data", "digits", "--calibrate", "16",
+    )  # fmt: skip
+    assert code == 0
+    assert main(["convert", str(qmodel), "-o", str(file)]) == 2
+    assert "allow_float=True" in capsys.readouterr().err and not file.exists()
+    code, report, _ = run(capsys, "convert", qmodel, "-o", file, "--allow-float")
+    assert code == 0 and report["float_layers"] == [head] and report["float_operators"]
+    code, result, _ = run(capsys, "verify", qmodel, file, "--data", "digits", "--limit", "16")
+    assert code == 0 and result["contract"] and result["outputs"][0]["kind"] == "FLOAT"
+    code, found, _ = run(capsys, "inspect", file)
+    assert code == 0 and found["outputs"][0]["dtype"] == "FLOAT32"
+    code, _, _ = run(capsys, "benchmark", file, "--runs", "2")
+    assert code == 0
+
+
 def test_convert_verify_inspect_and_benchmark(made, tmp_path, capsys):
     file = tmp_path / "q.tflite"
     code, result, _ = run(
