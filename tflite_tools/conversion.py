@@ -82,7 +82,7 @@ class Report:
                 2,
                 f"float: {sum(self.float_operators.values())} of the operators "
                 f"({_listed(self.float_operators) or 'none'}), of the layers "
-                f"{', '.join(map(repr, self.float_layers))}",
+                f"{_some(self.float_layers)}",
             )
         return "\n".join(lines)
 
@@ -99,6 +99,11 @@ class Report:
         if figures.borders is not None:
             text += f"; {figures.promise}"
         return text
+
+
+def _some(names) -> str:
+    listed = ", ".join(map(repr, names[:8]))
+    return listed if len(names) <= 8 else f"{listed} and {len(names) - 8} more"
 
 
 def _listed(operators) -> str:

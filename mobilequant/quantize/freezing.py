@@ -98,6 +98,11 @@ class _Freezing:
             given = [self._describe(t, call) for t in taken]
             block.parts.append(self._block([call], list(taken), given, call.outputs))
         for tensor, frozen in zip(region.outputs, block.outputs, strict=True):
+            if not tensor.shape:
+                raise ValueError(
+                    f"Layer {tensor._keras_history.operation.name!r} gives one number for a whole "
+                    "batch; give one for each element, axis=-1 for example."
+                )
             if frozen.dtype != "float32":
                 raise ValueError(
                     f"Layer {tensor._keras_history.operation.name!r} gives {frozen.dtype}; what "

@@ -458,6 +458,14 @@ def test_integers_that_leave_the_float_part_are_refused(path, honest):
         tflite_tools.convert(qmodel, path, allow_float=True)
 
 
+def test_a_number_for_a_whole_batch_is_refused(path):
+    image = image_input()
+    x = layers.Conv2D(4, 3, name="conv")(image)
+    qmodel = quantized(keras.Model(image, [x, ops.max(ops.exp(x))]), ["max*", "exp*"])
+    with pytest.raises(ConversionError, match="'max.*one number for a whole batch"):
+        tflite_tools.convert(qmodel, path, allow_float=True)
+
+
 def test_edgetpu_takes_no_mixed_files(path):
     qmodel = quantized(between(layers.LayerNormalization(name="it")), "it", target="edgetpu")
     with pytest.raises(ConversionError, match="'edgetpu' takes no float operators.*'it'"):
