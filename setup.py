@@ -9,6 +9,7 @@ README = Path(__file__).parent / "README.md"
 MATPLOTLIB = "matplotlib>=3.9,<4"
 TENSORBOARD = "tensorboard>=2.20,<3"
 SAFETENSORS = "safetensors>=0.5,<1"
+TFMOT = ["tensorflow-model-optimization>=0.8,<0.9", "tf_keras>=2.21,<2.22"]
 
 setup(
     name="mobilequant",
@@ -48,6 +49,7 @@ setup(
             MATPLOTLIB,
             TENSORBOARD,
             SAFETENSORS,
+            *TFMOT,
         ],
         "jax": ["jax>=0.5"],
         # Weights of timm and torchvision for `mobilequant.models`: from a file, from the hub.
@@ -56,8 +58,8 @@ setup(
         # For `QuantizationMonitor`: its plot, and its logs, which TensorFlow writes by TensorBoard.
         "plots": [MATPLOTLIB, TENSORBOARD],
         "notebooks": [MATPLOTLIB, "jupyterlab>=4,<5", "nbconvert>=7,<8"],
-        # TFMOT needs Keras 2 (tf_keras); the benchmarks run it in an environment of its own.
-        "tfmot": ["tensorflow-model-optimization>=0.8,<0.9", "tf_keras>=2.21,<2.22"],
+        # For `from_tfmot`. TFMOT needs Keras 2 (tf_keras), which goes beside Keras 3.
+        "tfmot": TFMOT,
     },
     entry_points={"console_scripts": ["mobilequant = mobilequant.cli:main"]},
     classifiers=[

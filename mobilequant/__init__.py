@@ -29,6 +29,7 @@ if not _is_the_command():
         set_phase,
     )
     from mobilequant.quantizers import Scheme
+    from mobilequant.tfmot import from_tfmot
 
 __version__ = "0.1.0"
 
@@ -41,6 +42,7 @@ __all__ = [
     "calibrate",
     "clone_layer",
     "freeze",
+    "from_tfmot",
     "layers",
     "models",
     "quantize",

@@ -5,6 +5,7 @@ from mobilequant.layers.activations import (
     QuantizedHardSigmoid,
     QuantizedPReLU,
     QuantizedReLU,
+    QuantizedRescale,
     QuantizedSilu,
 )
 from mobilequant.layers.base import QuantizedLayer
@@ -91,6 +92,7 @@ __all__ = [
     "QuantizedMultiply",
     "QuantizedPReLU",
     "QuantizedReLU",
+    "QuantizedRescale",
     "QuantizedSilu",
     "QuantizedScaledELU",
     "QuantizedSoftmax",

@@ -19,7 +19,30 @@ _SIGMOID = arithmetic.FIXED_GRIDS["LOGISTIC"]
 
 
 @keras.saving.register_keras_serializable(package="mobilequant")
-class QuantizedReLU(Unweighted):
+class QuantizedRescale(Unweighted):
+    """The same values on a grid of its own: QUANTIZE on the device.
+
+    Args:
+        activations: `Scheme` of the output.
+    """
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def infer_float(self, x, observing):
+        return ops.convert_to_tensor(x)
+
+    def infer_integer(self, x):
+        (source,) = self.input_grids()
+        return arithmetic.rescale(x, source, self.output_quantizer.grid())
+
+    def freeze(self, inputs, output_shape):
+        output = self.describe_output(output_shape)
+        return [integer.Operator("QUANTIZE", self.name, inputs, [output])], output
+
+
+@keras.saving.register_keras_serializable(package="mobilequant")
+class QuantizedReLU(QuantizedRescale):
     """min(max(x, 0), highest): QUANTIZE on the device, the range of whose output does the clip.
 
     Args:
@@ -36,20 +59,9 @@ class QuantizedReLU(Unweighted):
     def get_config(self):
         return {**super().get_config(), "highest": self.highest}
 
-    def compute_output_shape(self, input_shape):
-        return input_shape
-
     def infer_float(self, x, observing):
         y = ops.relu(x)
         return y if self.highest is None else ops.minimum(y, self.highest)
-
-    def infer_integer(self, x):
-        (source,) = self.input_grids()
-        return arithmetic.rescale(x, source, self.output_quantizer.grid())
-
-    def freeze(self, inputs, output_shape):
-        output = self.describe_output(output_shape)
-        return [integer.Operator("QUANTIZE", self.name, inputs, [output])], output
 
 
 @keras.saving.register_keras_serializable(package="mobilequant")

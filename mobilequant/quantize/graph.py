@@ -205,7 +205,10 @@ def functional_of(model):
         kind = f"{type(model).__module__}.{type(model).__qualname__}"
         hint = ""
         if "tf_keras" in kind or "keras.src.engine" in kind:
-            hint = " It is a tf_keras (Keras 2) model: build it with Keras 3."
+            hint = (
+                " It is a tf_keras (Keras 2) model: build it with Keras 3, or, if TFMOT quantized "
+                "it, use mobilequant.from_tfmot."
+            )
         raise TypeError(f"Expected a Keras 3 model, got {kind}.{hint}")
     if isinstance(model, keras.Sequential):
         functional = getattr(model, "_functional", None)
