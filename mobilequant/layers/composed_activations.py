@@ -47,15 +47,14 @@ class _Composed(Unweighted):
 
     def sum_of(self, kind, operands, output):
         """ADD or SUB of two frozen tensors to the output; refuses what the device does not add."""
-        low, high = arithmetic.ADD_RATIOS
+        _, high = arithmetic.ADD_RATIOS
         for tensor in operands:
             ratio = float(tensor.scale / output.scale)
-            if not low <= ratio < high:
+            if not ratio < high:
                 raise ValueError(
                     f"Layer {self.name!r}: {tensor.name!r} has {ratio:.3g} times the scale of the "
-                    f"output; the device adds exactly from {low:.3g} up to {high:g} times. Its "
-                    "input is all but constant, or reaches far beyond what the function acts on: "
-                    "look at its range, and train on."
+                    f"output; the device adds exactly below {high:g} times. Its input is all but "
+                    "constant: look at its range, and train on."
                 )
         return integer.Operator(kind, self.name, operands, [output])
 

@@ -118,15 +118,15 @@ class QuantizedConstantOperand(Unweighted):
     def _check(self, x, output):
         """Refuses grids whose arithmetic on the device is another."""
         if self.operation == "multiply":
-            (low, high), ratios = arithmetic.MUL_RATIOS, [x.scale * self.constant.scale]
+            (_, high), ratios = arithmetic.MUL_RATIOS, [x.scale * self.constant.scale]
         else:
-            (low, high), ratios = arithmetic.ADD_RATIOS, [x.scale, self.constant.scale]
+            (_, high), ratios = arithmetic.ADD_RATIOS, [x.scale, self.constant.scale]
         for scale in ratios:
-            if not low <= float(scale / output.scale) < high:
+            if not float(scale / output.scale) < high:
                 raise ValueError(
                     f"Layer {self.name!r}: its input {x.name!r} reaches {127 * x.scale:.3g} and "
-                    f"its constant {np.abs(self.value).max():.3g}; one is next to nothing beside "
-                    "the other. Leave this step out, or calibrate with images that reach it."
+                    f"its constant {np.abs(self.value).max():.3g}, but its output's range is next "
+                    "to nothing beside them. Calibrate with images that reach it."
                 )
 
 

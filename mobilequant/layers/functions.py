@@ -113,13 +113,12 @@ class QuantizedHardSwish(Unweighted):
         return Grid(source.scale * np.float32(HARD_SWISH_FACTOR), source.zero_point)
 
     def _check_ratio(self, x):
-        smallest, largest = arithmetic.ADD_RATIOS
-        if not smallest <= x.scale / _GATE[0] < largest:
+        _, largest = arithmetic.ADD_RATIOS
+        if not x.scale / _GATE[0] < largest:
             raise ValueError(
                 f"Layer {self.name!r}: hard-swish of an input with scale {x.scale:.3g}, which is "
-                f"outside what the device computes exactly: its range is "
-                f"{'next to nothing' if x.scale < _GATE[0] else 'far beyond what it acts on'}. "
-                "Look at the range of the layer before it, and train on."
+                "outside what the device computes exactly: its range is far beyond what it acts "
+                "on. Look at the range of the layer before it, and train on."
             )
 
 

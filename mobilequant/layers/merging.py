@@ -112,15 +112,15 @@ class QuantizedAdd(_Merge):
         return a + b
 
     def check(self, inputs, output):
-        smallest, largest = arithmetic.ADD_RATIOS
+        _, largest = arithmetic.ADD_RATIOS
         for source in inputs:
             ratio = float(source.scale / output.scale)
-            if not smallest <= ratio < largest:
+            if not ratio < largest:
                 raise ValueError(
                     f"Layer {self.name!r}: its input {source.name!r} has {ratio:.3g} times the "
-                    f"scale of its output; the device adds exactly from {smallest:.3g} up to "
-                    f"{largest:g} times. One branch is all but dead: look at its range, train on, "
-                    "or remove it."
+                    f"scale of its output; the device adds exactly below {largest:g} times. Its "
+                    "output holds next to nothing of its inputs' range: calibrate with images "
+                    "that reach this layer."
                 )
 
 
@@ -146,14 +146,13 @@ class QuantizedMultiply(_Merge):
         return a * b
 
     def check(self, inputs, output):
-        smallest, largest = arithmetic.MUL_RATIOS
+        _, largest = arithmetic.MUL_RATIOS
         ratio = float(inputs[0].scale * inputs[1].scale / output.scale)
-        if not smallest <= ratio < largest:
+        if not ratio < largest:
             raise ValueError(
                 f"Layer {self.name!r}: the scales of its inputs multiply to {ratio:.3g} times that "
-                f"of its output; the device multiplies exactly from {smallest:.3g} up to "
-                f"{largest:g} times. The range of its output is next to nothing, or far beyond "
-                "its inputs': calibrate with images that reach this layer."
+                f"of its output; the device multiplies exactly below {largest:g} times. The range "
+                "of its output is next to nothing: calibrate with images that reach this layer."
             )
 
 

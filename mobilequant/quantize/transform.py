@@ -22,6 +22,7 @@ from mobilequant.quantize.operations import as_layers
 from mobilequant.quantize.precision import in_float32
 from mobilequant.quantize.replacements import build_replacements
 from mobilequant.quantize.rules import Context
+from mobilequant.quantize.stand_ins import with_stand_ins
 
 
 def quantize(model, recipe="w8a8", *, target="phone", estimator=None, leave_float=(), name=None):
@@ -66,7 +67,7 @@ def quantize(model, recipe="w8a8", *, target="phone", estimator=None, leave_floa
     with in_float32():
         graph = flat_graph(model)
         _check(model, graph)
-        graph = as_layers(graph)
+        graph = as_layers(with_stand_ins(graph))
         context = Context(graph=graph, recipe=recipe, target=target)
         _check_overrides(context)
         left = _left_in_float(leave_float, graph, model.name)

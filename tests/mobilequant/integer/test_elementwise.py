@@ -41,8 +41,8 @@ FUNCTIONS = {
 
 
 def within(random, ratios):
-    """A ratio anywhere within the limits, on a logarithmic scale."""
-    low, high = np.log2(ratios)
+    """A ratio, on a logarithmic scale: half the time where XNNPACK runs, else anywhere."""
+    low, high = np.log2(ratios) if random.integers(2) else (-40, 8)
     return 2 ** random.uniform(low + 0.01, high - 0.01)
 
 
@@ -53,10 +53,10 @@ def grids(random, kind):
         return output, output, output
     if kind == "MUL":
         a = random_grid(random)
-        scale = output.scale * within(random, arithmetic.MUL_RATIOS) / a.scale
+        scale = output.scale * within(random, (2**-16, 256)) / a.scale
         return a, Grid(np.float32(scale), zero_point(random)), output
     a, b = (
-        Grid(np.float32(output.scale * within(random, arithmetic.ADD_RATIOS)), zero_point(random))
+        Grid(np.float32(output.scale * within(random, (2**-10, 256))), zero_point(random))
         for _ in range(2)
     )
     return a, b, output
@@ -69,7 +69,7 @@ def compute(kind, a, b, grid_a, grid_b, output, activation):
 
 
 @pytest.mark.parametrize("kind", FUNCTIONS)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(seed=seeds, activation=activations, shapes=st.sampled_from(SHAPES))
 def test_two_tensors(kind, seed, activation, shapes):
     random = np.random.default_rng(seed)
