@@ -52,6 +52,8 @@ MINIMUM_RUNTIME = {
     ("PAD", 4): "2.6.0",
     ("PRELU", 1): "1.8.0",
     ("QUANTIZE", 1): "1.14.0",
+    ("REDUCE_MAX", 2): "1.14.0",
+    ("REDUCE_MIN", 2): "1.14.0",
     ("RELU", 2): "2.1.0",
     ("RELU6", 2): "1.14.0",
     ("RELU_N1_TO_1", 1): "1.5.0",
@@ -348,6 +350,11 @@ def _mean(op: Operator, writer: Writer) -> Encoded:
     return Encoded(2, [*_operands(op, writer), axes], options)
 
 
+def _reduced_extreme(op: Operator, writer: Writer) -> Encoded:
+    _require_shared_grid(op)
+    return _mean(op, writer)
+
+
 def _softmax(op: Operator, writer: Writer) -> Encoded:
     _refuse_activation(op)
     _require_fixed_grid(op)
@@ -405,6 +412,8 @@ ENCODERS: dict[str, Callable[[Operator, Writer], Encoded]] = {
     "PAD": _pad,
     "PRELU": _function(1),
     "QUANTIZE": _quantize,
+    "REDUCE_MAX": _reduced_extreme,
+    "REDUCE_MIN": _reduced_extreme,
     "RELU": _function(2),
     "RELU6": _function(2),
     "RELU_N1_TO_1": _function(1),

@@ -141,6 +141,7 @@ class Operator:
             AVERAGE_POOL_2D, MAX_POOL_2D: pool_size (2,), strides (2,), padding.
             ADD, SUB, MUL, MAXIMUM, MINIMUM: nothing; operands broadcast, one may be a constant.
             MEAN: axes (tuple of ints that count the batch dimension as 0), keepdims (bool).
+            REDUCE_MAX, REDUCE_MIN: as MEAN; on one grid.
             SOFTMAX: beta (1.0).
             DEQUANTIZE: nothing; from int8 to float.
             QUANTIZE: nothing; from one int8 grid to another, or from float to int8.

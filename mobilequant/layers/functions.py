@@ -10,7 +10,7 @@ from keras import ops
 
 from mobilequant import integer
 from mobilequant.integer import arithmetic
-from mobilequant.integer.arithmetic import Grid, constant_grid
+from mobilequant.integer.arithmetic import SMALLEST, Grid, constant_grid
 from mobilequant.layers.structure import Unweighted
 
 #: What hard-swish wants its input multiplied by, see `QuantizedHardSwish`.
@@ -21,10 +21,15 @@ _GATE = (np.float32(math.sqrt(6) / 255), -128)
 
 #: In Keras, by the device's operator, with the operator's options as arguments.
 _FUNCTIONS = {
+    "ABS": ops.abs,
     "ELU": ops.elu,
+    "EXP": ops.exp,
     "GELU": lambda x, approximate=False: ops.gelu(x, approximate=approximate),
     "LEAKY_RELU": lambda x, alpha: ops.leaky_relu(x, negative_slope=alpha),
+    "LOG": ops.log,
     "LOGISTIC": ops.sigmoid,
+    "RSQRT": ops.rsqrt,
+    "SQRT": ops.sqrt,
     "TANH": ops.tanh,
 }
 
@@ -36,7 +41,7 @@ def gelu_by_tanh(x):
 
 
 #: Smallest values, where there are any.
-_LOWEST = {"ELU": -1.0}
+_LOWEST = {"ABS": 0.0, "ELU": -1.0, "EXP": 0.0, "RSQRT": 0.0, "SQRT": 0.0}
 
 
 @keras.saving.register_keras_serializable(package="mobilequant")
@@ -123,11 +128,35 @@ class QuantizedHardSwish(Unweighted):
 
 
 @keras.saving.register_keras_serializable(package="mobilequant")
+class ElementwiseFunction(keras.layers.Layer):
+    """A float function that Keras has no layer for.
+
+    Args:
+        kind: The device's operator, "ABS", "EXP", "LOG", "RSQRT" or "SQRT".
+    """
+
+    def __init__(self, kind, **kwargs):
+        super().__init__(**kwargs)
+        self.kind = kind
+        self.built = True
+
+    def call(self, inputs):
+        return _FUNCTIONS[self.kind](inputs)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {**super().get_config(), "kind": self.kind}
+
+
+@keras.saving.register_keras_serializable(package="mobilequant")
 class QuantizedFunction(Unweighted):
     """A function of one tensor that the device has as an operator: a table of 256 entries.
 
     Args:
-        kind: The operator: "ELU", "GELU", "LEAKY_RELU", "LOGISTIC" or "TANH".
+        kind: The operator: "ABS", "ELU", "EXP", "GELU", "LEAKY_RELU", "LOG", "LOGISTIC", "RSQRT",
+            "SQRT" or "TANH".
         options: Options of the operator: GELU: approximate; LEAKY_RELU: alpha.
         highest: Where the output is clipped to at most that, by the range of its grid.
         activations: `Scheme` of the output; LOGISTIC and TANH have a grid that the format fixes.
@@ -168,5 +197,10 @@ class QuantizedFunction(Unweighted):
 
     def freeze(self, inputs, output_shape):
         output = self.describe_output(output_shape)
+        if self.kind in arithmetic.OF_NO_NEGATIVES and inputs[0].zero_point != SMALLEST:
+            raise ValueError(
+                f"Layer {self.name!r}: {self.kind} of {inputs[0].name!r}, whose range has negative "
+                "values, where the device ends with an error; put keras.ops.relu before it."
+            )
         options = dict(self.options)
         return [integer.Operator(self.kind, self.name, inputs, [output], options=options)], output

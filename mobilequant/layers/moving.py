@@ -11,6 +11,7 @@ import keras
 from mobilequant import integer
 from mobilequant.layers.frozen import as_image, copy, image_frame, reshape_after, reshape_before
 from mobilequant.layers.scaling import StochasticDepth
+from mobilequant.layers.selecting import Extreme, Slice
 
 #: Layers that act in training only: gone at export.
 TRAINING_ONLY = (
@@ -100,6 +101,21 @@ def _crop(layer, source, output):
     return [copy("SLICE", layer.name, source, output, begin=(*begin, 0))]
 
 
+def _slice(layer, source, output):
+    parts = [part.indices(size) for part, size in zip(layer.slices, source.shape, strict=True)]
+    starts, ends, strides = zip(*parts, strict=True)
+    if set(strides) == {1}:
+        return [copy("SLICE", layer.name, source, output, begin=starts)]
+    options = {"begin": starts, "end": ends, "strides": strides}
+    return [copy("STRIDED_SLICE", layer.name, source, output, **options)]
+
+
+def _extreme(layer, source, output):
+    kind = {"max": "REDUCE_MAX", "min": "REDUCE_MIN"}[layer.kind]
+    options = {"axes": layer.axes, "keepdims": layer.keepdims}
+    return [copy(kind, layer.name, source, output, **options)]
+
+
 def _permute(layer, source, output):
     permutation = (0, *layer.dims)
     return [copy("TRANSPOSE", layer.name, source, output, permutation=permutation)]
@@ -158,4 +174,6 @@ MOVING = {
     keras.layers.UpSampling2D: _nearest_2d,
     keras.layers.ZeroPadding1D: _pad,
     keras.layers.ZeroPadding2D: _pad,
+    Extreme: _extreme,
+    Slice: _slice,
 }

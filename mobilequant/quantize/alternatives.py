@@ -20,15 +20,13 @@ ALTERNATIVES = {
     "TimeDistributed": "use a layer that takes the whole sequence, as Dense or Conv1D",
     "UnitNormalization": "use BatchNormalization, or put it behind the model",
     # Operations.
-    "Abs": "add keras.ops.relu(x) and keras.ops.relu(-x)",
-    "Absolute": "add keras.ops.relu(x) and keras.ops.relu(-x)",
     "Argmax": "put it behind the model",
-    "Exp": "use a softmax or sigmoid, or put it behind the model",
-    "Log": "put it behind the model",
+    "LayerNorm": "use keras.layers.LayerNormalization",
+    "RMSNorm": "use keras.layers.RMSNormalization",
+    "Std": "use keras.layers.LayerNormalization, or put it behind the model",
+    "Var": "use keras.layers.LayerNormalization, or put it behind the model",
+    "Where": "use keras.ops.maximum, minimum or a product with a gate",
     "Normalize": "use keras.layers.BatchNormalization, or put it behind the model",
-    "Sqrt": "put it behind the model",
-    "Stack": "use keras.ops.expand_dims and keras.ops.concatenate",
-    "Sum": "use keras.ops.mean, and a factor in what follows",
 }
 
 

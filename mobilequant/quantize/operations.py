@@ -7,14 +7,19 @@ that the rules for layers do the rest; what has no place in the table is reporte
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable
 
 import keras
 import numpy as np
 
+from mobilequant.layers.clipping import Clip
 from mobilequant.layers.constants import ConstantOperand
-from mobilequant.layers.functions import gelu_by_tanh
+from mobilequant.layers.functions import ElementwiseFunction, gelu_by_tanh
+from mobilequant.layers.reducing import Reduction
+from mobilequant.layers.selecting import Extreme
+from mobilequant.quantize import parts
 from mobilequant.quantize.graph import Call, Graph
 from mobilequant.quantize.rules import Unsupported, find_rule
 
@@ -37,26 +42,33 @@ def _as_layers(call):
     if translate is None:
         return [call]
     try:
-        new_layers, tensors = translate(call)
+        made = translate(call)
     except Unsupported as problem:
         return [dataclasses.replace(call, problem=str(problem))]
-    return _chain(call, new_layers, tensors)
+    name = call.layer.name
+    if isinstance(made, tuple):
+        return _chain(call, *made, name, call.outputs)
+    calls = []
+    for i, (chain, output) in enumerate(zip(made, call.outputs, strict=True)):
+        calls += _chain(call, *chain, f"{name}_{i}", [output])
+    return calls
 
 
-def _chain(call, new_layers, tensors):
+def _chain(call, new_layers, tensors, name, last_outputs):
     """Calls of one layer after the other; the last gives what the operation gave."""
     calls = []
     for i, layer in enumerate(new_layers):
         last = i == len(new_layers) - 1
-        layer.name = call.layer.name if last else f"{call.layer.name}_{layer.name}"
+        layer.name = name if last else f"{name}_{layer.name}"
         feed = tensors if len(tensors) > 1 else tensors[0]
-        outputs = call.outputs if last else [layer.compute_output_spec(feed)]
+        outputs = last_outputs if last else [layer.compute_output_spec(feed)]
         calls.append(Call(layer, tensors, outputs, operands=(feed,), prefix=call.prefix))
         tensors = outputs
     return calls
 
 
-# What the entries of the table do. Each takes the call and gives (layers, tensors).
+# What the entries of the table do. Each takes the call and gives (layers, tensors), or
+# a list of these, one for each output.
 
 
 def _operands(call):
@@ -158,25 +170,35 @@ def _power(call):
 
 
 def _extremum(layer_type):
-    """Maximum or minimum of two tensors; of one and 0, or between bounds, an activation."""
+    """Maximum or minimum of two tensors, or of one and a bound."""
 
     def translate(call):
         a, b = _operands(call)
         if _is_tensor(a) and _is_tensor(b):
             return _merge(layer_type)(call)
         tensor, bound = (a, b) if _is_tensor(a) else (b, a)
-        if layer_type is keras.layers.Maximum and bound.size == 1 and bound.item() == 0:
-            return [keras.layers.ReLU()], [tensor]
-        raise Unsupported("a bound other than a maximum with 0; use keras.layers.ReLU(max_value).")
+        if bound.size != 1 or not np.isfinite(bound.item()):
+            raise Unsupported("bounds that differ from element to element; use one number.")
+        if layer_type is keras.layers.Minimum:
+            return [Clip(high=bound.item())], [tensor]
+        return [keras.layers.ReLU() if bound.item() == 0 else Clip(low=bound.item())], [tensor]
 
     return translate
 
 
 def _clip(call):
     low, high = call.layer.x_min, call.layer.x_max
-    if low == 0 and high > 0:
+    if not all(bound is None or np.ndim(bound) == 0 for bound in (low, high)):
+        raise Unsupported("bounds that differ from element to element; use one number.")
+    if low == 0 and high is not None and high > 0:
         return [keras.layers.ReLU(float(high))], call.inputs
-    raise Unsupported(f"clip to [{low}, {high}]; from 0 on it is a ReLU with a largest value.")
+    low, high = (None if bound is None else float(bound) for bound in (low, high))
+    return [Clip(low, high)], call.inputs
+
+
+def _function(kind):
+    """A function that the device has as an operator, and Keras not as a layer."""
+    return lambda call: ([ElementwiseFunction(kind)], call.inputs)
 
 
 def _activation(name):
@@ -248,27 +270,28 @@ def _moved(operation, rank):
     return tuple(order)
 
 
-def _concatenate(call):
-    axis = call.layer.axis % len(call.inputs[0].shape)
-    if axis == 0:
-        raise Unsupported("joins examples along the batch; only other dimensions are joined.")
-    return [keras.layers.Concatenate(axis=axis)], call.inputs
-
-
-def _global_pooling(one, two):
-    """A mean or maximum over all dimensions but the batch and the channels."""
+def _reduction(make, one=None, two=None):
+    """A value of all along some dimensions; where there are pooling layers for them, by these."""
 
     def translate(call):
         rank = len(call.inputs[0].shape)
-        axes = call.layer.axis
-        found = tuple(sorted(axis % rank for axis in axes)) if axes is not None else None
-        if rank == 4 and found == _HEIGHT_WIDTH:
-            return [two(keepdims=call.layer.keepdims)], call.inputs
-        if rank == 3 and found == (1,):
-            return [one(keepdims=call.layer.keepdims)], call.inputs
-        raise Unsupported(
-            f"over dimensions {axes} of {rank}; all but the batch and the channels can be reduced."
-        )
+        axes = call.layer.axis if call.layer.axis is not None else range(rank)
+        axes = tuple(sorted(axis % rank for axis in axes))
+        if 0 in axes or None in [call.inputs[0].shape[axis] for axis in axes]:
+            raise Unsupported(
+                f"over dimensions {axes} of {rank}; all of known size but the batch can be reduced."
+            )
+        if getattr(call.layer, "initial", None) is not None:
+            raise Unsupported("an initial value; use keras.ops.maximum or minimum behind it.")
+        keepdims = call.layer.keepdims
+        if two and rank == 4 and axes == _HEIGHT_WIDTH:
+            return [two(keepdims=keepdims)], call.inputs
+        if one and rank == 3 and axes == (1,):
+            return [one(keepdims=keepdims)], call.inputs
+        if len(axes) == rank - 1 and not keepdims:
+            # A device has no tensors without dimensions behind the batch.
+            raise Unsupported("to one number; give it keepdims=True.")
+        return [make(axes, keepdims)], call.inputs
 
     return translate
 
@@ -294,43 +317,6 @@ def _pad(call):
     return [keras.layers.ZeroPadding2D(tuple(widths[1:3]))], call.inputs
 
 
-def _get_item(call):
-    """Parts of height, width or length: x[:, 1:-1], and one place of it, x[:, 0]."""
-    tensor, key = call.operands
-    key = key if isinstance(key, tuple) else (key,)
-    shape = tuple(tensor.shape)
-    rank = len(shape)
-    if Ellipsis in key:
-        place = key.index(Ellipsis)
-        key = (*key[:place], *(slice(None),) * (rank + 1 - len(key)), *key[place + 1 :])
-    key = (*key, *(slice(None),) * (rank - len(key)))
-    cropping, squeezed = [], False
-    for part, size in zip(key, shape, strict=True):
-        if part == slice(None):
-            cropping.append((0, 0))
-        elif isinstance(part, int) and size:
-            cropping.append((part % size, size - 1 - part % size))
-            squeezed = True
-        elif isinstance(part, slice) and size and part.step in (None, 1):
-            begin, end, _ = part.indices(size)
-            cropping.append((begin, size - end))
-        else:
-            cropping.append(None)
-    inner = cropping[1:-1]
-    whole = len(cropping) == rank and cropping[0] == cropping[-1] == (0, 0)
-    if not whole or rank not in (3, 4) or None in inner:
-        raise Unsupported(
-            "only parts of height, width or length are taken out, in steps of 1, as x[:, 2:-2]."
-        )
-    if rank == 3:
-        layers = [keras.layers.Cropping1D(inner[0])]
-    else:
-        layers = [keras.layers.Cropping2D(tuple(inner))]
-    if squeezed:
-        layers.append(keras.layers.Reshape(tuple(call.outputs[0].shape[1:])))
-    return layers, [tensor]
-
-
 def _resize(call):
     operation = call.layer
     plain = not (
@@ -346,26 +332,42 @@ def _identity(call):
     return [keras.layers.Identity()], call.inputs
 
 
+_largest = _reduction(
+    functools.partial(Extreme, "max"),
+    keras.layers.GlobalMaxPooling1D,
+    keras.layers.GlobalMaxPooling2D,
+)
+_smallest = _reduction(functools.partial(Extreme, "min"))
+
 #: By the name of the operation's class.
 OPERATIONS: dict[str, Callable] = {
+    "Absolute": _function("ABS"),
+    "Abs": _function("ABS"),
     "Add": _add,
+    "Amax": _largest,
+    "Amin": _smallest,
     "Clip": _clip,
-    "Concatenate": _concatenate,
+    "Concatenate": parts.concatenate,
     "Copy": _identity,
     "Divide": _divide,
     "Elu": _elu,
+    "Exp": _function("EXP"),
     "ExpandDims": _reshape,
     "Gelu": _gelu,
-    "GetItem": _get_item,
+    "GetItem": parts.get_item,
     "HardSigmoid": _activation("hard_sigmoid"),
     "HardSilu": _activation("hard_silu"),
     "LeakyRelu": _leaky_relu,
     "Matmul": _matmul,
-    "Max": _global_pooling(keras.layers.GlobalMaxPooling1D, keras.layers.GlobalMaxPooling2D),
+    "Log": _function("LOG"),
+    "Max": _largest,
     "Maximum": _extremum(keras.layers.Maximum),
-    "Mean": _global_pooling(
-        keras.layers.GlobalAveragePooling1D, keras.layers.GlobalAveragePooling2D
+    "Mean": _reduction(
+        functools.partial(Reduction, "mean"),
+        keras.layers.GlobalAveragePooling1D,
+        keras.layers.GlobalAveragePooling2D,
     ),
+    "Min": _smallest,
     "Minimum": _extremum(keras.layers.Minimum),
     "Moveaxis": _permute(_moved),
     "Multiply": _multiply,
@@ -376,13 +378,18 @@ OPERATIONS: dict[str, Callable] = {
     "Relu6": _relu6,
     "Reshape": _reshape,
     "Resize": _resize,
+    "Rsqrt": _function("RSQRT"),
     "Sigmoid": _activation("sigmoid"),
     "Silu": _activation("silu"),
     "Softmax": _softmax,
     "Softplus": _activation("softplus"),
+    "Split": parts.split,
+    "Sqrt": _function("SQRT"),
     "Square": _square,
     "Squeeze": _reshape,
+    "Stack": parts.stack,
     "Subtract": _subtract,
+    "Sum": _reduction(functools.partial(Reduction, "sum")),
     "Swapaxes": _permute(_swapped),
     "Tanh": _activation("tanh"),
     "Transpose": _permute(_transposed),

@@ -10,6 +10,7 @@ from mobilequant.quantize.rules import (  # noqa: F401
     elementwise,
     moving,
     normalization,
+    operations,
     pooling,
 )
 from mobilequant.quantize.rules.registry import (

@@ -134,6 +134,74 @@ def test_moving_values(tmp_path):
     assert (kinds["TRANSPOSE"], kinds["SLICE"], kinds["PAD"]) == (3, 2, 1)
 
 
+def test_parts(tmp_path):
+    functions = [
+        lambda x: x[..., :2],
+        lambda x: x[:, 1:-1, ::2, 1:],
+        lambda x: x[..., 1],
+        lambda x: x[:, 2, None, :, -1],
+        lambda x: ops.concatenate(ops.split(x, 2, axis=-1)[::-1], axis=1),
+        lambda x: ops.add(*ops.split(x, [3, 5], axis=2)[::2]),
+        lambda x: ops.stack([x, ops.relu(x)], axis=1),
+        lambda x: ops.stack([x, -x], axis=-1),
+        lambda x: ops.stack([x[:, 0], ops.tanh(x[:, 1])], axis=-2),
+    ]
+    kinds = check(functions[:4], tmp_path)
+    assert (kinds["SLICE"], kinds["STRIDED_SLICE"], kinds["RESHAPE"]) == (3, 1, 2)
+    # Parts that nothing takes are not in the file.
+    kinds = check([lambda x: ops.relu(ops.split(x, [3, 5], axis=2)[1])], tmp_path)
+    assert kinds["SLICE"] == 1
+    check(functions[4:], tmp_path)
+
+
+def test_reductions(tmp_path):
+    functions = [
+        lambda x: ops.mean(x, axis=-1),
+        lambda x: ops.mean(x, axis=(1, 2, 3), keepdims=True),
+        lambda x: ops.sum(x, axis=(1, 2)),
+        lambda x: ops.sum(x, axis=-1, keepdims=True),
+        lambda x: ops.max(x, axis=-1),
+        lambda x: ops.amin(x, axis=2, keepdims=True),
+        lambda x: ops.max(x, axis=(1, 3)),
+    ]
+    kinds = check(functions, tmp_path)
+    assert kinds == {"MEAN": 4, "MUL": 2, "REDUCE_MAX": 2, "REDUCE_MIN": 1}
+
+
+def test_bounds(tmp_path):
+    functions = [
+        lambda x: ops.maximum(x, -0.4),
+        lambda x: ops.minimum(0.3, x),
+        lambda x: ops.clip(x, -0.5, 0.7),
+        lambda x: ops.clip(x, 0.2, 1.0),
+    ]
+    kinds = check(functions, tmp_path)
+    # A bound at the end of the range needs no operator.
+    assert kinds["QUANTIZE"] == 4 and kinds["MAXIMUM"] >= 1 and kinds["MINIMUM"] == 0
+
+
+def test_functions(tmp_path):
+    functions = [
+        ops.abs,
+        ops.exp,
+        lambda x: ops.log(ops.relu(x) + 0.5),
+        lambda x: ops.sqrt(ops.relu(x)),
+        lambda x: x * ops.rsqrt(ops.mean(ops.square(x), axis=-1, keepdims=True) + 0.1),
+    ]
+    kinds = check(functions, tmp_path)
+    assert {"ABS", "EXP", "LOG", "SQRT", "RSQRT"} < set(kinds)
+
+
+@pytest.mark.parametrize("function", [ops.sqrt, ops.rsqrt])
+def test_roots_of_what_can_be_negative_are_refused_by_name(function):
+    image = keras.Input((8, 8, 4), name="image")
+    qmodel = mq.quantize(keras.Model(image, function(image)))
+    mq.calibrate(qmodel, np.abs(normal(8, 8, 4)), verbose=0)
+    qmodel.layers[1].output_quantizer.range.assign([-1.0, 2.0])
+    with pytest.raises(ValueError, match="Layer '.*sqrt.*negative.*relu"):
+        freeze(qmodel)
+
+
 def test_attention_by_hand(tmp_path):
     def attention(x):
         q, k, v = (keras.layers.Conv1D(8, 1, name=name)(x) for name in ("q", "k", "v"))
@@ -184,11 +252,20 @@ def test_a_constant_that_is_next_to_nothing_is_computed_as_on_the_device(tmp_pat
 
 def test_operations_without_an_integer_form_are_listed_together():
     x = keras.Input((8, 8, 4), name="image")
-    y = ops.sum(ops.exp(x), axis=-1, keepdims=True)
-    y = x / ops.sqrt(y) + ops.abs(x) + x**3
+    y = ops.var(x, axis=0, keepdims=True) + x[:, ::-1] + ops.sum(x, axis=0)
+    y = x / y + x**3 + ops.where(x > 0, x, y) + ops.clip(x, CHANNELS, 3.0) + ops.max(x)
     with pytest.raises(ValueError, match="stand in the way") as error:
         mq.quantize(keras.Model(x, y))
-    for text in ("(Exp)", "(Sum)", "(Sqrt)", "TrueDivide", "relu(-x)", "squares"):
+    for text in (
+        "(Sum)",
+        "(Var)",
+        "(Max)",
+        "TrueDivide",
+        "in reverse",
+        "squares",
+        "(Where)",
+        "bounds",
+    ):
         assert text in str(error.value), text
 
 

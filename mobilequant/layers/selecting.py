@@ -1,0 +1,79 @@
+"""Float layers that select values, as `keras.ops` in the graph do: parts of a tensor, extremes.
+
+Keras has no layers for them. They keep the grid, so that they stay in a quantized model as they
+are, see `moving`.
+"""
+
+from __future__ import annotations
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable(package="mobilequant")
+class Slice(keras.layers.Layer):
+    """x[:, begin:end:stride, …]: a part of a tensor.
+
+    Args:
+        begin: First index along each dimension behind the batch.
+        end: Where each ends; None for its end.
+        strides: Steps along each, from 1 on.
+    """
+
+    def __init__(self, begin, end, strides, **kwargs):
+        super().__init__(**kwargs)
+        self.begin, self.end, self.strides = tuple(begin), tuple(end), tuple(strides)
+        self.built = True
+
+    def call(self, inputs):
+        return inputs[(slice(None), *self.slices)]
+
+    def compute_output_shape(self, input_shape):
+        sizes = [
+            None if size is None and part.stop is None else len(range(*part.indices(size or 0)))
+            for part, size in zip(self.slices, input_shape[1:], strict=True)
+        ]
+        return (input_shape[0], *sizes)
+
+    def get_config(self):
+        own = {"begin": self.begin, "end": self.end, "strides": self.strides}
+        return {**super().get_config(), **own}
+
+    @property
+    def slices(self) -> list[slice]:
+        """One for each dimension behind the batch."""
+        return [slice(*part) for part in zip(self.begin, self.end, self.strides, strict=True)]
+
+
+@keras.saving.register_keras_serializable(package="mobilequant")
+class Extreme(keras.layers.Layer):
+    """The largest or smallest value over some dimensions.
+
+    Args:
+        kind: "max" or "min".
+        axes: Dimensions, the batch being 0, which is none of them.
+        keepdims: Whether they stay, as size 1.
+    """
+
+    def __init__(self, kind, axes, keepdims=False, **kwargs):
+        super().__init__(**kwargs)
+        self.kind, self.axes, self.keepdims = kind, tuple(axes), keepdims
+        self.built = True
+
+    def call(self, inputs):
+        function = {"max": ops.max, "min": ops.min}[self.kind]
+        return function(inputs, axis=self.axes, keepdims=self.keepdims)
+
+    def compute_output_shape(self, input_shape):
+        return reduced_shape(input_shape, self.axes, self.keepdims)
+
+    def get_config(self):
+        own = {"kind": self.kind, "axes": self.axes, "keepdims": self.keepdims}
+        return {**super().get_config(), **own}
+
+
+def reduced_shape(shape, axes, keepdims) -> tuple:
+    """A shape once some dimensions are reduced to one value."""
+    if keepdims:
+        return tuple(1 if axis in axes else size for axis, size in enumerate(shape))
+    return tuple(size for axis, size in enumerate(shape) if axis not in axes)
