@@ -21,12 +21,14 @@ ALTERNATIVES = {
     "UnitNormalization": "use BatchNormalization, or put it behind the model",
     # Operations.
     "Argmax": "put it behind the model",
+    "Cos": "put it behind the model",
     "LayerNorm": "use keras.layers.LayerNormalization",
+    "Normalize": "use keras.layers.BatchNormalization, or put it behind the model",
     "RMSNorm": "use keras.layers.RMSNormalization",
+    "Sin": "put it behind the model",
     "Std": "use keras.layers.LayerNormalization, or put it behind the model",
     "Var": "use keras.layers.LayerNormalization, or put it behind the model",
     "Where": "use keras.ops.maximum, minimum or a product with a gate",
-    "Normalize": "use keras.layers.BatchNormalization, or put it behind the model",
 }
 
 
