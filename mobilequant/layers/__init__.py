@@ -9,6 +9,7 @@ from mobilequant.layers.activations import (
     QuantizedSilu,
 )
 from mobilequant.layers.base import QuantizedLayer
+from mobilequant.layers.clipping import Clip, QuantizedClip
 from mobilequant.layers.composed_activations import (
     QuantizedScaledELU,
     QuantizedSoftplus,
@@ -28,6 +29,7 @@ from mobilequant.layers.dense import QuantizedDense
 from mobilequant.layers.folded import FoldedLayer
 from mobilequant.layers.functions import (
     HARD_SWISH_FACTOR,
+    ElementwiseFunction,
     QuantizedFunction,
     QuantizedHardSwish,
 )
@@ -49,7 +51,9 @@ from mobilequant.layers.merging import (
     QuantizedMultiply,
     QuantizedSubtract,
 )
+from mobilequant.layers.reducing import QuantizedReduction, Reduction
 from mobilequant.layers.scaling import LayerScale, StochasticDepth
+from mobilequant.layers.selecting import Extreme, Slice
 from mobilequant.layers.structure import (
     QuantizedGlobalAveragePooling1D,
     QuantizedGlobalAveragePooling2D,
@@ -62,7 +66,10 @@ __all__ = [
     "HARD_SWISH_FACTOR",
     "MERGE_ACTIVATIONS",
     "ActivationQuantizer",
+    "Clip",
     "ConstantOperand",
+    "ElementwiseFunction",
+    "Extreme",
     "FoldedLayer",
     "GridKeeper",
     "LayerScale",
@@ -70,6 +77,7 @@ __all__ = [
     "QuantizedAveragePooling",
     "QuantizedBilinearResizing",
     "QuantizedChannelwise",
+    "QuantizedClip",
     "QuantizedConcatenate",
     "QuantizedConstantOperand",
     "QuantizedConv1D",
@@ -92,14 +100,17 @@ __all__ = [
     "QuantizedMultiply",
     "QuantizedPReLU",
     "QuantizedReLU",
+    "QuantizedReduction",
     "QuantizedRescale",
-    "QuantizedSilu",
     "QuantizedScaledELU",
+    "QuantizedSilu",
     "QuantizedSoftmax",
     "QuantizedSoftplus",
     "QuantizedStandardization",
     "QuantizedSubtract",
     "QuantizedThresholdedReLU",
+    "Reduction",
+    "Slice",
     "StochasticDepth",
     "Unweighted",
 ]
