@@ -63,6 +63,7 @@ TARGETS: Mapping[str, Target] = {
             operators={
                 "ABS": 2,
                 "ADD": 2,
+                "ARG_MAX": 2,
                 "AVERAGE_POOL_2D": 2,
                 "BATCH_MATMUL": 2,
                 "CONCATENATION": 2,
@@ -114,6 +115,8 @@ TARGETS: Mapping[str, Target] = {
             interfaces=("int8", "uint8"),
             operators={
                 "ADD": 2,
+                # On the CPU, behind all that is mapped.
+                "ARG_MAX": 2,
                 "AVERAGE_POOL_2D": 2,
                 "CONCATENATION": 2,
                 "CONV_2D": 3,

@@ -140,6 +140,40 @@ class Agreement:
 
 
 @dataclasses.dataclass
+class IndexAgreement(Agreement):
+    """Figures of indices, of classes for example: equal or not, however far apart.
+
+    A difference counts as one step; a neighbour is as wrong as any other.
+    """
+
+    _seen: set = dataclasses.field(default_factory=set, repr=False)
+
+    def add(self, expected: np.ndarray, got: np.ndarray) -> None:
+        """Counts one batch; both int32 and of the same shape."""
+        wrong = int(np.count_nonzero(expected != got))
+        self.elements += got.size
+        self.max_steps = max(self.max_steps, int(wrong > 0))
+        self._equal += got.size - wrong
+        self._within_one += got.size - wrong
+        self._seen.update(np.unique(got).tolist())
+
+    @property
+    def smallest(self) -> int:
+        """Smallest index of the file's tensor."""
+        return min(self._seen, default=0)
+
+    @property
+    def largest(self) -> int:
+        """Largest index of the file's tensor."""
+        return max(self._seen, default=0)
+
+    @property
+    def distinct(self) -> int:
+        """Number of different indices."""
+        return len(self._seen)
+
+
+@dataclasses.dataclass
 class FloatAgreement:
     """Figures of a tensor that float layers give, beside those of `Agreement`.
 

@@ -30,13 +30,14 @@ def require_allowed(
     """
     main = model.subgraphs[0]
     floats = _made_by_float_operators(model) if allow_float else set()
+    indices = {int(op.outputs[0]) for op in main.operators if _is_index(model, op)}
     ends = [*main.inputs, *main.outputs]
     for index, tensor in enumerate(main.tensors):
         kind = _type(tensor)
         name = flatbuffer.text(tensor.name)
         if index in floats:
             continue
-        if index in ends and kind != interface:
+        if index in ends and kind != ("int32" if index in indices else interface):
             raise ConversionError(f"Tensor {name!r} is {kind}, the interface {interface}.")
         if index not in ends and kind not in ("int8", "int32"):
             raise ConversionError(f"Tensor {name!r} is {kind}; inside a file all is integer.")
@@ -58,13 +59,14 @@ def float_operators(model: schema.ModelT) -> collections.Counter[str]:
 
 
 def is_float_operator(model: schema.ModelT, op: schema.OperatorT) -> bool:
-    """Whether an operator gives anything but int8 (at the interface uint8) and is no DEQUANTIZE.
+    """Whether an operator gives anything but int8 (at the interface uint8).
 
-    Shapes, indices and truth values are computed by the float part of a file alone.
+    DEQUANTIZE is none, nor is ARG_MAX of integers. Shapes, other indices and truth values are
+    computed by the float part of a file alone.
     """
-    if flatbuffer.operator_name(model, op) == "DEQUANTIZE":
-        return False
     tensors = model.subgraphs[0].tensors
+    if flatbuffer.operator_name(model, op) == "DEQUANTIZE" or _is_index(model, op):
+        return False
     return any(_type(tensors[i]) not in _INTEGERS for i in op.outputs)
 
 
@@ -118,6 +120,12 @@ def _require_operator_allowed(model, op, ends, target, allow_float) -> None:
         if i >= 0
     ):
         raise ConversionError(f"Tensor {name!r} comes from the integer {kind} of a float tensor.")
+
+
+def _is_index(model: schema.ModelT, op: schema.OperatorT) -> bool:
+    """Whether an operator gives indices of integers."""
+    source = model.subgraphs[0].tensors[op.inputs[0]] if len(op.inputs) else None
+    return flatbuffer.operator_name(model, op) == "ARG_MAX" and _type(source) in _INTEGERS
 
 
 def _types(model: schema.ModelT, op: schema.OperatorT) -> set[str]:

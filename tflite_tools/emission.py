@@ -7,7 +7,14 @@ from ai_edge_litert import schema_py_generated as schema
 
 import mobilequant
 from mobilequant import targets
-from mobilequant.integer.graph import FloatBlock, FloatTensor, FrozenGraph, Operator, Tensor
+from mobilequant.integer.graph import (
+    FloatBlock,
+    FloatTensor,
+    FrozenGraph,
+    IndexTensor,
+    Operator,
+    Tensor,
+)
 from tflite_tools import flatbuffer, operators
 from tflite_tools.errors import ConversionError
 from tflite_tools.float_blocks import FloatPart, convert_block
@@ -139,8 +146,8 @@ class _File:
 
     # Parts of the file.
 
-    def _add_activation(self, tensor: Tensor | FloatTensor) -> int:
-        if isinstance(tensor, FloatTensor):
+    def _add_activation(self, tensor: Tensor | FloatTensor | IndexTensor) -> int:
+        if isinstance(tensor, (FloatTensor, IndexTensor)):
             kind = _TENSOR_TYPES[np.dtype(tensor.dtype)]
             index = self._add_tensor(
                 tensor.name, (self.batch_size, *tensor.shape), kind, quantization=None

@@ -22,6 +22,7 @@ from tflite_tools.errors import ConversionError
 MINIMUM_RUNTIME = {
     ("ABS", 2): "2.4.0",
     ("ADD", 2): "1.14.0",
+    ("ARG_MAX", 2): "1.14.0",
     ("AVERAGE_POOL_2D", 2): "1.14.0",
     ("BATCH_MATMUL", 2): "2.3.0",
     ("CONCATENATION", 2): "1.14.0",
@@ -355,6 +356,13 @@ def _reduced_extreme(op: Operator, writer: Writer) -> Encoded:
     return _mean(op, writer)
 
 
+def _arg_max(op: Operator, writer: Writer) -> Encoded:
+    _refuse_activation(op)
+    axis = writer.constant(f"{op.name}/axis", np.array(op.options["axis"], np.int32))
+    options = schema.ArgMaxOptionsT(outputType=schema.TensorType.INT32)
+    return Encoded(2, [*_operands(op, writer), axis], options)
+
+
 def _softmax(op: Operator, writer: Writer) -> Encoded:
     _refuse_activation(op)
     _require_fixed_grid(op)
@@ -385,6 +393,7 @@ def _reshape(op: Operator, writer: Writer) -> Encoded:
 ENCODERS: dict[str, Callable[[Operator, Writer], Encoded]] = {
     "ABS": _function(2, lambda options: schema.AbsOptionsT()),
     "ADD": _add,
+    "ARG_MAX": _arg_max,
     "AVERAGE_POOL_2D": _pool,
     "BATCH_MATMUL": _batch_matmul,
     "CONCATENATION": _concatenation,

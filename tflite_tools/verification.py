@@ -16,9 +16,9 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from mobilequant import targets
-from mobilequant.integer.graph import FloatTensor, FrozenGraph, Tensor
+from mobilequant.integer.graph import FloatTensor, FrozenGraph, IndexTensor, Tensor
 from tflite_tools import flatbuffer
-from tflite_tools.agreement import Agreement, FloatAgreement
+from tflite_tools.agreement import Agreement, FloatAgreement, IndexAgreement
 from tflite_tools.batches import batches
 from tflite_tools.interpreter import Interpreter, Port
 from tflite_tools.packing import pack
@@ -159,10 +159,12 @@ class Comparison:
             behind=self._behind,
         )
 
-    def _figures(self, tensor: Tensor | FloatTensor, promised: bool = True):
+    def _figures(self, tensor: Tensor | FloatTensor | IndexTensor, promised: bool = True):
         if isinstance(tensor, FloatTensor):
             return FloatAgreement(tensor.name, promised=promised)
         kind = self._kinds.get(tensor.name, "input")
+        if isinstance(tensor, IndexTensor):
+            return IndexAgreement(tensor.name, kind, allowed=0 if promised else None)
         limits = targets.get(self.graph.target).max_steps
         allowed = limits.get(kind, limits["default"])
         if tensor.name in self._borders:
@@ -248,7 +250,13 @@ def _match(ports: list[Port], tensors: list[Tensor], what: str, path: str) -> No
                 f"{path}: {what} {port.name!r} is {port.dtype}, in the model a layer that was left "
                 "in float gives it."
             )
-        if not is_float and port.dtype not in (np.int8, np.uint8):
+        if isinstance(tensor, IndexTensor):
+            if port.dtype != np.int32:
+                raise ValueError(
+                    f"{path}: {what} {port.name!r} is {port.dtype}, in the model it is an index, "
+                    "int32."
+                )
+        elif not is_float and port.dtype not in (np.int8, np.uint8):
             raise ValueError(
                 f"{path}: {what} {port.name!r} is {port.dtype}; verify compares int8 and uint8."
             )
@@ -257,7 +265,7 @@ def _match(ports: list[Port], tensors: list[Tensor], what: str, path: str) -> No
                 f"{path}: {what} {port.name!r} has the shape {port.shape}, the model's "
                 f"{tensor.name!r} (n, {', '.join(map(str, tensor.shape))})."
             )
-        if is_float:
+        if not isinstance(tensor, Tensor):
             continue
         offset = _UINT8_OFFSET if port.dtype == np.uint8 else 0
         if (port.scale, port.zero_point) != (tensor.scale, tensor.zero_point + offset):

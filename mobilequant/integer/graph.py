@@ -62,6 +62,21 @@ class FloatTensor:
 
 
 @dataclasses.dataclass(eq=False)
+class IndexTensor:
+    """Whole numbers that count something, as ARG_MAX gives them: int32, without a scale.
+
+    Attributes:
+        name: Unique in its graph, as that of a `Tensor`.
+        shape: Static shape without the batch dimension.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype = "int32"
+    internal = False
+
+
+@dataclasses.dataclass(eq=False)
 class Weights:
     """Constant integers of an operator and the scale that makes them real values.
 
@@ -126,7 +141,7 @@ class Operator:
         name: Name of the Keras layer that it comes from.
         inputs: Activation inputs in TFLite's order; `Tensor`s, but that of a QUANTIZE may be a
             `FloatTensor`.
-        outputs: Activation outputs; `Tensor`s, but that of a DEQUANTIZE.
+        outputs: Activation outputs; `Tensor`s, but those of DEQUANTIZE and ARG_MAX.
         weights: Constant weights and bias, or None.
         activation: Fused activation, "NONE", "RELU", "RELU6" or "RELU_N1_TO_1".
         constants: Constant operands by their place among all operands (ADD of a tensor and a
@@ -141,6 +156,7 @@ class Operator:
             AVERAGE_POOL_2D, MAX_POOL_2D: pool_size (2,), strides (2,), padding.
             ADD, SUB, MUL, MAXIMUM, MINIMUM: nothing; operands broadcast, one may be a constant.
             MEAN: axes (tuple of ints that count the batch dimension as 0), keepdims (bool).
+            ARG_MAX: axis (int that counts the batch dimension as 0).
             REDUCE_MAX, REDUCE_MIN: as MEAN; on one grid.
             SOFTMAX: beta (1.0).
             DEQUANTIZE: nothing; from int8 to float.
@@ -164,7 +180,7 @@ class Operator:
     kind: str
     name: str
     inputs: list[Tensor | FloatTensor]
-    outputs: list[Tensor | FloatTensor]
+    outputs: list[Tensor | FloatTensor | IndexTensor]
     weights: Weights | None = None
     activation: str = "NONE"
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -216,7 +232,7 @@ class FrozenGraph:
         target: Name of the target that the model was quantized for.
         inputs: The graph's input tensors, in the order of `model.inputs`.
         outputs: The graph's output tensors, in the order of `model.outputs`; `FloatTensor`s
-            where the last layer is a float one.
+            where the last layer is a float one, `IndexTensor`s where it is an `ArgMax`.
         operators: All operators and blocks, each after those that compute its inputs.
         recipe: Name of the recipe, for reports.
     """
@@ -224,7 +240,7 @@ class FrozenGraph:
     name: str
     target: str
     inputs: list[Tensor]
-    outputs: list[Tensor | FloatTensor]
+    outputs: list[Tensor | FloatTensor | IndexTensor]
     operators: list[Operator | FloatBlock]
     recipe: str = ""
 
@@ -239,6 +255,6 @@ class FrozenGraph:
         return [op for op in self.operators if isinstance(op, FloatBlock)]
 
     @property
-    def tensors(self) -> list[Tensor | FloatTensor]:
+    def tensors(self) -> list[Tensor | FloatTensor | IndexTensor]:
         """All activation tensors: the inputs, then every operator's outputs in order."""
         return [*self.inputs, *(tensor for op in self.operators for tensor in op.outputs)]

@@ -53,7 +53,7 @@ from mobilequant.layers.merging import (
 )
 from mobilequant.layers.reducing import QuantizedReduction, Reduction
 from mobilequant.layers.scaling import LayerScale, StochasticDepth
-from mobilequant.layers.selecting import Extreme, Slice
+from mobilequant.layers.selecting import ArgMax, Extreme, Slice
 from mobilequant.layers.structure import (
     QuantizedGlobalAveragePooling1D,
     QuantizedGlobalAveragePooling2D,
@@ -66,6 +66,7 @@ __all__ = [
     "HARD_SWISH_FACTOR",
     "MERGE_ACTIVATIONS",
     "ActivationQuantizer",
+    "ArgMax",
     "Clip",
     "ConstantOperand",
     "ElementwiseFunction",

@@ -11,7 +11,7 @@ import keras
 from mobilequant import integer
 from mobilequant.layers.frozen import as_image, copy, image_frame, reshape_after, reshape_before
 from mobilequant.layers.scaling import StochasticDepth
-from mobilequant.layers.selecting import Extreme, Slice
+from mobilequant.layers.selecting import ArgMax, Extreme, Slice
 
 #: Layers that act in training only: gone at export.
 TRAINING_ONLY = (
@@ -47,7 +47,7 @@ def frozen_form(layer, source: integer.Tensor, shape):
     """What a stock layer is on a device.
 
     Args:
-        layer: Of a class in `TRAINING_ONLY` or `MOVING`.
+        layer: Of a class in `TRAINING_ONLY` or `MOVING`, or an `ArgMax`.
         source: Its input.
         shape: Of its output, without the batch.
 
@@ -56,6 +56,10 @@ def frozen_form(layer, source: integer.Tensor, shape):
     """
     if isinstance(layer, TRAINING_ONLY):
         return [], source
+    if isinstance(layer, ArgMax):
+        output = integer.IndexTensor(layer.name, tuple(shape))
+        axis = layer.axis % (1 + len(source.shape))
+        return [copy("ARG_MAX", layer.name, source, output, axis=axis)], output
     for kind in type(layer).__mro__:
         if kind in MOVING:
             output = integer.Tensor(layer.name, tuple(shape), source.scale, source.zero_point)

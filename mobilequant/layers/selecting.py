@@ -1,7 +1,7 @@
 """Float layers that select values, as `keras.ops` in the graph do: parts of a tensor, extremes.
 
 Keras has no layers for them. They keep the grid, so that they stay in a quantized model as they
-are, see `moving`.
+are, see `moving`; `ArgMax` gives indices, which are not rounded at all.
 """
 
 from __future__ import annotations
@@ -77,3 +77,33 @@ def reduced_shape(shape, axes, keepdims) -> tuple:
     if keepdims:
         return tuple(1 if axis in axes else size for axis, size in enumerate(shape))
     return tuple(size for axis, size in enumerate(shape) if axis not in axes)
+
+
+@keras.saving.register_keras_serializable(package="mobilequant")
+class ArgMax(keras.layers.Layer):
+    """Index of the largest value along one dimension, as int32; of equal ones the first.
+
+    The class of each pixel, of logits: (batch, height, width, classes) to (batch, height, width).
+    On a device ARG_MAX. Nothing but an output can be made of it: its gradient is 0.
+
+    Args:
+        axis: The dimension, the batch being 0, which it is not.
+    """
+
+    def __init__(self, axis=-1, **kwargs):
+        super().__init__(**kwargs)
+        self.axis = axis
+        self.built = True
+
+    def call(self, inputs):
+        return ops.cast(ops.argmax(inputs, axis=self.axis), "int32")
+
+    def compute_output_shape(self, input_shape):
+        axis = self.axis % len(input_shape)
+        return (*input_shape[:axis], *input_shape[axis + 1 :])
+
+    def compute_output_spec(self, inputs):
+        return keras.KerasTensor(self.compute_output_shape(inputs.shape), dtype="int32")
+
+    def get_config(self):
+        return {**super().get_config(), "axis": self.axis}

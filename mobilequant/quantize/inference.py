@@ -9,6 +9,7 @@ from keras import ops
 from mobilequant import layers
 from mobilequant.layers.base import QuantizedLayer, source_of
 from mobilequant.layers.moving import MOVING
+from mobilequant.layers.selecting import ArgMax
 from mobilequant.quantize.graph import ModelGraph
 from mobilequant.quantize.regions import Inference, Region, float_names, steps
 
@@ -16,7 +17,8 @@ from mobilequant.quantize.regions import Inference, Region, float_names, steps
 def infer_integers(qmodel, batch) -> list[np.ndarray]:
     """Outputs of Keras' inference as int8 arrays, one an output, as the device gives them.
 
-    What a layer that was left in float gives comes as the float32 array that it is.
+    What a layer that was left in float gives comes as the float32 array that it is, what an
+    `ArgMax` gives as int32.
 
     Args:
         qmodel: A quantized model.
@@ -80,7 +82,7 @@ def _named_tensors(graph):
             found |= {names[id(tensor)]: tensor for tensor in step.outputs}
         elif isinstance(step.layer, layers.QuantizedInput):
             found[step.inputs[0]._keras_history.operation.name] = step.outputs[0]
-        elif isinstance(step.layer, (QuantizedLayer, *MOVING)):
+        elif isinstance(step.layer, (QuantizedLayer, *MOVING, ArgMax)):
             found[step.name] = step.outputs[0]
     return found
 
@@ -95,6 +97,8 @@ def _output_grid(tensor):
 
 
 def _as_on_device(values, grid):
+    if keras.backend.standardize_dtype(values.dtype) == "int32":
+        return np.asarray(values)
     values = np.asarray(values, "float32")
     if not np.all(np.isfinite(values)):
         raise ValueError("Keras' inference gave NaN or infinite values; check the images.")

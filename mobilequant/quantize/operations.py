@@ -18,7 +18,7 @@ from mobilequant.layers.clipping import Clip
 from mobilequant.layers.constants import ConstantOperand
 from mobilequant.layers.functions import ElementwiseFunction, gelu_by_tanh
 from mobilequant.layers.reducing import Reduction
-from mobilequant.layers.selecting import Extreme
+from mobilequant.layers.selecting import ArgMax, Extreme
 from mobilequant.quantize import parts
 from mobilequant.quantize.graph import Call, Graph
 from mobilequant.quantize.rules import Unsupported, find_rule
@@ -303,6 +303,16 @@ def _matmul(call):
     return [keras.layers.Dot((len(a.shape) - 1, len(b.shape) - 2))], [a, b]
 
 
+def _arg_max(call):
+    operation = call.layer
+    if operation.axis is None or operation.keepdims:
+        raise Unsupported("an index into several dimensions; give one axis, without keepdims.")
+    axis = operation.axis % len(call.inputs[0].shape)
+    if axis == 0:
+        raise Unsupported("an index along the batch; only other dimensions are compared.")
+    return [ArgMax(axis)], call.inputs
+
+
 def _pad(call):
     widths = [tuple(width) for width in call.layer.pad_width]
     rank = len(call.inputs[0].shape)
@@ -341,6 +351,7 @@ _smallest = _reduction(functools.partial(Extreme, "min"))
 
 #: By the name of the operation's class.
 OPERATIONS: dict[str, Callable] = {
+    "Argmax": _arg_max,
     "Absolute": _function("ABS"),
     "Abs": _function("ABS"),
     "Add": _add,

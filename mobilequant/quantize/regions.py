@@ -8,6 +8,7 @@ import keras
 
 from mobilequant.layers.base import QuantizedLayer, source_of
 from mobilequant.layers.moving import keeps_grid
+from mobilequant.layers.selecting import ArgMax
 from mobilequant.quantize.graph import Call, Graph
 
 
@@ -30,6 +31,8 @@ def is_float(call: Call) -> bool:
     """Whether a call computes in float, as nothing else on a device's integers does."""
     if isinstance(call.layer, QuantizedLayer):
         return False
+    if isinstance(call.layer, ArgMax):
+        return source_of(call.inputs[0]) is None
     return not (keeps_grid(call.layer) and source_of(call.outputs[0]) is not None)
 
 

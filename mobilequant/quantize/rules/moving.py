@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 
 from mobilequant.layers.moving import TRAINING_ONLY
-from mobilequant.layers.selecting import Extreme, Slice
+from mobilequant.layers.selecting import ArgMax, Extreme, Slice
 from mobilequant.quantize.rules.registry import (
     Rule,
     clone_layer,
@@ -65,6 +65,7 @@ _OPERATORS = {
     keras.layers.Reshape: ("RESHAPE",),
     keras.layers.UpSampling1D: ("RESIZE_NEAREST_NEIGHBOR", "RESHAPE"),
     keras.layers.ZeroPadding1D: ("PAD",),
+    ArgMax: ("ARG_MAX",),
     Extreme: ("REDUCE_MAX", "REDUCE_MIN"),
     Slice: ("SLICE", "STRIDED_SLICE"),
 }
