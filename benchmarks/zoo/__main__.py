@@ -48,8 +48,9 @@ MODELS = {
 #: Networks that scale their images themselves, and take 0 … 255.
 SCALING = ("MobileNetV3", "EfficientNet", "ConvNeXt")
 
-#: What cannot be trained at another size than its own: a dense layer behind Flatten.
-FIXED_SIZE = ("VGG16",)
+#: What stays at its initial weights but for the quantized steps: a dense layer behind Flatten
+#: fixes the input's size, at which a few steps take an hour.
+UNTRAINED = ("VGG16",)
 
 #: Float training: size of the images and how many at a time.
 SIZE, BATCH = 96, 16
@@ -192,9 +193,10 @@ def trained(name, steps):
     import keras
 
     build = getattr(keras.applications, name)
-    size = MODELS[name]
-    small_size = size if name in FIXED_SIZE else SIZE
-    small = build(weights=None, input_shape=(small_size, small_size, 3))
+    model = build(weights=None, input_shape=(MODELS[name], MODELS[name], 3))
+    if name in UNTRAINED:
+        return model
+    small = build(weights=None, input_shape=(SIZE, SIZE, 3))
     for layer in small._flatten_layers():
         if isinstance(layer, keras.layers.BatchNormalization):
             # The statistics of few steps must not be those from before the first.
@@ -202,10 +204,9 @@ def trained(name, steps):
         elif type(layer).__name__ == "LayerScale":
             # From 1e-6 a few steps lead nowhere; trained ones lie far above it.
             layer.gamma.assign(0.1 * keras.ops.ones_like(layer.gamma))
-    images, labels = sample(name, small_size, min(500, steps * BATCH))
+    images, labels = sample(name, SIZE, min(500, steps * BATCH))
     small.compile(keras.optimizers.Adam(1e-3), "sparse_categorical_crossentropy", jit_compile=False)
     small.fit(images, labels, BATCH, epochs=-(-steps * BATCH // len(images)), verbose=0)
-    model = build(weights=None, input_shape=(size, size, 3))
     model.set_weights(small.get_weights())
     return model
 
