@@ -11,10 +11,11 @@ import pathlib
 import sys
 
 from lowbit import report
+from zoo import report as zoo_report
 
 ROOT = pathlib.Path(__file__).parents[1]
 #: Scripts that are not called like their results.
-SCRIPTS = {"lowbit_tier1": "lowbit"}
+SCRIPTS = {"lowbit_tier1": "lowbit", "zoo": "zoo", "zoo_tfmot": "zoo/tfmot_models.py"}
 START, END = "<!-- results: benchmarks/readme.py -->", "<!-- end of results -->"
 
 
@@ -23,6 +24,7 @@ def main():
     for name, render in (
         ("README.md", summary),
         ("benchmarks/lowbit/README.md", low_precision_whole),
+        ("benchmarks/zoo/README.md", zoo_whole),
     ):
         path = ROOT / name
         text = path.read_text(encoding="utf-8")
@@ -40,6 +42,7 @@ def summary() -> str:
     parts = []
     for name, table in (
         ("imagenet", imagenet),
+        ("zoo", zoo),
         ("garden", garden),
         ("hard_swish", hard_swish),
         ("cifar10", cifar10),
@@ -61,6 +64,15 @@ def low_precision_whole() -> str:
         f"![{what}](../results/{name}_{what}.png)\n\n" for what in ("curves", "sweeps")
     )
     return f"{report.tables(document)}\n{pictures}{origin(name, document)}"
+
+
+def zoo_whole() -> str:
+    """All of the zoo, ours and TFMOT's."""
+    ours, tfmot = read("zoo"), read("zoo_tfmot")
+    if not ours:
+        return ""
+    halves = [("zoo", ours), *([("zoo_tfmot", tfmot)] if tfmot else [])]
+    return f"{zoo_report.tables(ours, tfmot)}\n" + "".join(origin(*half) for half in halves)
 
 
 def read(name):
@@ -116,6 +128,11 @@ def imagenet(results, settings):
         + "\n"
         + markdown(agree)
     )
+
+
+def zoo(results, settings):
+    text = zoo_report.summary(read("zoo"), read("zoo_tfmot"))
+    return f"{text} [Network by network](benchmarks/zoo/README.md)\n"
 
 
 def garden(results, settings):
