@@ -1,7 +1,6 @@
 """`load_classification`: a data set by name, a folder of images, or the embedded digits."""
 
 import math
-import numbers
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,9 @@ from pathlib import Path
 import tensorflow as tf
 
 from mobilequant.data import augmentation, preprocessing
+from mobilequant.data.arguments import check_common, checked_size
 from mobilequant.data.sources.digits import digits
+from mobilequant.data.sources.finding import find
 from mobilequant.data.sources.folder import folder
 from mobilequant.data.sources.source import Source, Split
 
@@ -101,16 +102,10 @@ def load_classification(
 
     An image file that cannot be read is named in the error that `fit` or iterating raises.
     """
-    size = _checked_size(image_size)
-    _check_count("batch_size", batch_size)
-    if limit is not None:
-        _check_count("limit", limit)
-    if channels not in (1, 3):
-        raise ValueError(f"channels must be 1 (grey) or 3 (RGB), got {channels!r}")
+    size = checked_size(image_size)
+    check_common(batch_size, limit, channels, validation)
     if crop is not None and not 0 < crop <= 1:
         raise ValueError(f"crop must be above 0 and at most 1, got {crop!r}")
-    if not 0 <= validation < 1:
-        raise ValueError(f"validation must be at least 0 and below 1, got {validation!r}")
 
     source = _find(name, data_dir)
     if crop is None:
@@ -125,9 +120,7 @@ def load_classification(
         mirror=source.mirrored if mirror is None else mirror,
         seed=seed,
     )
-    splits = _put_aside(source, validation)
-    if limit is not None:
-        splits = {part: split.part(0, min(limit, split.size)) for part, split in splits.items()}
+    splits = source.parts(validation, limit)
     return ClassificationData(
         name=source.name,
         class_names=source.class_names,
@@ -234,57 +227,20 @@ def _map_images(images: tf.data.Dataset, function: Callable) -> tf.data.Dataset:
     )
 
 
-def _put_aside(source: Source, validation: float) -> dict[str, Split]:
-    """The splits of `source`, with a share of its training images as validation if asked for."""
-    splits = dict(source.splits)
-    if not validation:
-        return splits
-    if "train" not in splits:
-        raise ValueError(f"{source.name} has no training images to put aside for validation")
-    train = splits["train"]
-    kept = train.size - max(1, round(train.size * validation))
-    if kept < 1:
-        raise ValueError(f"validation={validation} leaves none of {train.size} training images")
-    return {**splits, "train": train.part(0, kept), "validation": train.part(kept, train.size)}
-
-
 def _find(name: str | Path, data_dir: str | Path | None) -> Source:
-    text = str(name)
-    if text == "digits":
+    if str(name) == "digits":
         return digits()
-    if isinstance(name, Path) or text.startswith(("/", ".", "~")):
-        return folder(name)
-    # Imported where it is needed: it takes seconds, and the digits and folders do without.
-    from mobilequant.data.sources import tfds
-
-    if data_dir is not None and not Path(data_dir).expanduser().is_dir():
-        raise ValueError(f"data_dir={str(data_dir)!r} is no folder; create it to download into it")
-    if tfds.is_known(text, data_dir):
-        return tfds.from_tfds(text, data_dir)
-    if Path(text).is_dir():
-        return folder(text)
-    similar = ", ".join(f'"{other}"' for other in tfds.similar_names(text))
-    raise ValueError(
-        f'no data set is called "{text}"; give "digits", the name of a TensorFlow data set'
-        f"{f' ({similar}?)' if similar else ''}, one prepared in data_dir, or a folder that holds "
-        "one folder of images for each class"
+    return find(
+        name,
+        data_dir,
+        read_folder=folder,
+        read_tfds=_from_tfds,
+        possible='"digits", the name of a TensorFlow data set{similar}, one prepared in data_dir, '
+        "or a folder that holds one folder of images for each class",
     )
 
 
-def _checked_size(image_size) -> tuple[int, int]:
-    size = (image_size,) * 2 if isinstance(image_size, numbers.Integral) else image_size
-    try:
-        size = tuple(size)
-    except TypeError:
-        size = ()
-    if len(size) != 2 or not all(isinstance(s, numbers.Integral) and s > 0 for s in size):
-        raise ValueError(
-            "image_size must be a number of pixels or (height, width), for example 224, "
-            f"got {image_size!r}"
-        )
-    return int(size[0]), int(size[1])
+def _from_tfds(name: str, data_dir: str | Path | None) -> Source:
+    from mobilequant.data.sources import tfds  # imported where it is needed: it takes seconds
 
-
-def _check_count(name: str, value) -> None:
-    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
+    return tfds.from_tfds(name, data_dir)

@@ -9,11 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image, ImageOps
 
+from mobilequant.data.sources.files import SUFFIXES, decode_image
 from mobilequant.data.sources.source import TEST_SHARE, Source, Split
-
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
 
 _SPLIT_FOLDERS = {
     "train": ("train",),
@@ -58,7 +56,7 @@ def folder(root: str | Path) -> Source:
         name=root.resolve().name,
         class_names=classes,
         splits={split: _split(items) for split, items in splits.items()},
-        decode=_decode,
+        decode=decode_image,
     )
 
 
@@ -115,22 +113,3 @@ def _split(items: list[tuple[str, str, int]]) -> Split:
         return tf.data.Dataset.from_tensor_slices((paths[start:stop], labels[start:stop]))
 
     return Split(len(paths), read)
-
-
-def _decode(path):
-    image = tf.numpy_function(_open, [path], tf.uint8, stateful=False)
-    image.set_shape((None, None, 3))
-    return image
-
-
-def _open(path: bytes) -> np.ndarray:
-    """Decodes with Pillow rather than TensorFlow, whose error would not name the file.
-
-    It also turns photographs upright and reads palettes, CMYK and WebP.
-    """
-    name = path.decode()
-    try:
-        with Image.open(name) as image:
-            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
-    except Exception as error:  # Pillow raises many kinds, SyntaxError among them
-        raise ValueError(f"{name} is no image that can be read: {error}") from error

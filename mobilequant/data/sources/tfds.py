@@ -1,6 +1,7 @@
 """Data sets of TensorFlow Datasets, and data sets prepared in its format."""
 
 import difflib
+from collections.abc import Callable
 from pathlib import Path
 
 import tensorflow as tf
@@ -55,9 +56,7 @@ def from_tfds(name: str, data_dir: str | Path | None) -> Source:
         ValueError: it holds no image with one class label, or one class only.
         RuntimeError: it is not prepared and cannot be downloaded.
     """
-    builder = tfds.builder(name, data_dir=data_dir)
-    if not builder.info.splits:
-        _download(builder)
+    builder = prepared(name, data_dir)
     image_key, label_key = _keys(builder)
     image = builder.info.features[image_key]
     classes = tuple(builder.info.features[label_key].names)
@@ -67,11 +66,78 @@ def from_tfds(name: str, data_dir: str | Path | None) -> Source:
     return Source(
         name=builder.name,
         class_names=classes,
-        splits=_splits(builder, image_key, label_key),
+        splits=splits(
+            builder,
+            lambda example: (example[image_key], tf.cast(example[label_key], tf.int64)),
+            undecoded={image_key: tfds.decode.SkipDecoding()},
+            labelled=lambda examples: any(label >= 0 for _, label in examples.take(1)),
+        ),
         decode=image.decode_example,
         image_shape=None if None in shape else shape,
         mirrored=builder.name not in _NOT_MIRRORED,
     )
+
+
+def prepared(name: str, data_dir: str | Path | None):
+    """The builder of a data set, which is downloaded if it is not there.
+
+    Raises:
+        RuntimeError: it is not prepared and cannot be downloaded.
+    """
+    builder = tfds.builder(name, data_dir=data_dir)
+    if not builder.info.splits:
+        _download(builder)
+    return builder
+
+
+def splits(
+    builder,
+    example: Callable,
+    *,
+    undecoded: dict,
+    labelled: Callable[[tf.data.Dataset], bool] = lambda _: True,
+) -> dict[str, Split]:
+    """The parts of a data set that can be used.
+
+    Args:
+        builder: a prepared TFDS builder.
+        example: from an example as TFDS gives it to (raw image, target).
+        undecoded: TFDS's decoders of the features that are left as they are in the files.
+        labelled: whether examples come with the truth. The test images of a competition do not.
+
+    Raises:
+        ValueError: no split is named train, validation or test.
+    """
+
+    def split(name: str) -> Split:
+        def read(start, stop, seed):
+            examples = builder.as_dataset(
+                split=f"{name}[{start}:{stop}]",
+                decoders=undecoded,
+                shuffle_files=seed is not None,
+                # The pipeline caches decoded images itself, where they are few.
+                read_config=tfds.ReadConfig(shuffle_seed=seed, try_autocache=False),
+            )
+            return examples.map(example)
+
+        return Split(builder.info.splits[name].num_examples, read)
+
+    has = {name: split(name) for name in ("train", "validation", "test") if _holds(builder, name)}
+    if "test" in has and not labelled(has["test"].read(0, has["test"].size, None)):
+        del has["test"]
+    if "test" not in has and "validation" in has:
+        has["test"] = has.pop("validation")
+    if not has:
+        raise ValueError(
+            f"{builder.name} has no split named train, validation or test; it has "
+            f"{', '.join(builder.info.splits)}"
+        )
+    if list(has) == ["train"]:
+        # TFDS shuffles when it prepares, so the end of a split is a random sample of it.
+        whole = has["train"]
+        kept = whole.size - round(whole.size * TEST_SHARE)
+        has = {"train": whole.part(0, kept), "test": whole.part(kept, whole.size)}
+    return has
 
 
 def _download(builder) -> None:
@@ -107,44 +173,5 @@ def _keys(builder) -> tuple[str, str]:
     return image, label
 
 
-def _splits(builder, image_key: str, label_key: str) -> dict[str, Split]:
-    def split(name: str) -> Split:
-        def read(start, stop, seed):
-            examples = builder.as_dataset(
-                split=f"{name}[{start}:{stop}]",
-                decoders={image_key: tfds.decode.SkipDecoding()},
-                shuffle_files=seed is not None,
-                # The pipeline caches decoded images itself, where they are few.
-                read_config=tfds.ReadConfig(shuffle_seed=seed, try_autocache=False),
-            )
-            return examples.map(
-                lambda example: (example[image_key], tf.cast(example[label_key], tf.int64))
-            )
-
-        return Split(builder.info.splits[name].num_examples, read)
-
-    has = {name: split(name) for name in ("train", "validation", "test") if _holds(builder, name)}
-    # The test images of a competition come without labels: −1.
-    if "test" in has and not _labelled(has["test"]):
-        del has["test"]
-    if "test" not in has and "validation" in has:
-        has["test"] = has.pop("validation")
-    if not has:
-        raise ValueError(
-            f"{builder.name} has no split named train, validation or test; it has "
-            f"{', '.join(builder.info.splits)}"
-        )
-    if list(has) == ["train"]:
-        # TFDS shuffles when it prepares, so the end of a split is a random sample of it.
-        whole = has["train"]
-        kept = whole.size - round(whole.size * TEST_SHARE)
-        has = {"train": whole.part(0, kept), "test": whole.part(kept, whole.size)}
-    return has
-
-
 def _holds(builder, name: str) -> bool:
     return name in builder.info.splits and builder.info.splits[name].num_examples > 0
-
-
-def _labelled(split: Split) -> bool:
-    return all(label >= 0 for _, label in split.read(0, 1, None).as_numpy_iterator())
