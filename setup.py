@@ -10,6 +10,7 @@ MATPLOTLIB = "matplotlib>=3.9,<4"
 TENSORBOARD = "tensorboard>=2.20,<3"
 SAFETENSORS = "safetensors>=0.5,<1"
 TFMOT = ["tensorflow-model-optimization>=0.8,<0.9", "tf_keras>=2.21,<2.22"]
+PYCOCOTOOLS = "pycocotools>=2.0.8,<3"
 
 setup(
     name="mobilequant",
@@ -50,11 +51,14 @@ setup(
             TENSORBOARD,
             SAFETENSORS,
             *TFMOT,
+            PYCOCOTOOLS,
         ],
         "jax": ["jax>=0.5"],
         # Weights of timm and torchvision for `mobilequant.models`: from a file, from the hub.
         "safetensors": [SAFETENSORS],
         "hub": [SAFETENSORS, "huggingface_hub>=0.30,<2"],
+        # COCO's mean average precision, and masks from COCO's polygons.
+        "detection": [PYCOCOTOOLS],
         # For `QuantizationMonitor`: its plot, and its logs, which TensorFlow writes by TensorBoard.
         "plots": [MATPLOTLIB, TENSORBOARD],
         "notebooks": [MATPLOTLIB, "jupyterlab>=4,<5", "nbconvert>=7,<8"],
