@@ -16,6 +16,8 @@ from zoo import report as zoo_report
 ROOT = pathlib.Path(__file__).parents[1]
 #: Scripts that are not called like their results.
 SCRIPTS = {"lowbit_tier1": "lowbit", "zoo": "zoo", "zoo_tfmot": "zoo/tfmot_models.py"}
+#: What is told of each calibration.
+CALIBRATION_FIGURES = ("top-1", "as float", "SNR", "time")
 START, END = "<!-- results: benchmarks/readme.py -->", "<!-- end of results -->"
 
 
@@ -43,6 +45,7 @@ def summary() -> str:
     for name, table in (
         ("imagenet", imagenet),
         ("zoo", zoo),
+        ("calibration", calibration),
         ("garden", garden),
         ("hard_swish", hard_swish),
         ("cifar10", cifar10),
@@ -133,6 +136,30 @@ def imagenet(results, settings):
 def zoo(results, settings):
     text = zoo_report.summary(read("zoo"), read("zoo_tfmot"))
     return f"{text} [Network by network](benchmarks/zoo/README.md)\n"
+
+
+def calibration(results, settings):
+    recipes = results["recipes"]
+    rows = [("", *(f"{name}: {what}" for name in recipes for what in CALIBRATION_FIGURES))]
+    for entries in zip(*recipes.values(), strict=True):
+        label = entries[0]["method"]
+        if "percentile" in entries[0]:
+            label += f" {entries[0]['percentile']:g}"
+        figures = [
+            (
+                percent(entry["top1"]),
+                percent(entry["agreement"]),
+                f"{entry['snr_db']:.1f} dB",
+                f"{entry['seconds']:.0f} s",
+            )
+            for entry in entries
+        ]
+        rows.append((label, *(figure for group in figures for figure in group)))
+    return (
+        "**Calibration methods**, the same network and images (float "
+        f"{percent(results['float_top1'])}), calibrated on the same 64, data_free on none; in "
+        "Keras, w8a8 by integers\n\n" + markdown(rows)
+    )
 
 
 def garden(results, settings):

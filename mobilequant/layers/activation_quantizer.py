@@ -29,19 +29,23 @@ from mobilequant.quantizers.replicas import extremes_over_replicas
 #: Values of `ActivationQuantizer.phase`.
 FLOAT, QUANTIZED, FROZEN = affine.BYPASS, affine.LIVE, affine.FROZEN
 
-_observing = contextvars.ContextVar("mobilequant_observing", default=None)
+_observing = contextvars.ContextVar("mobilequant_observing", default=(None, False))
 
 
 @contextlib.contextmanager
-def observing(method):
+def observing(method, *, synthetic=False):
     """While open, calling a quantized model measures ranges and quantizes no activation.
 
     Args:
         method: "minmax" (the smallest and largest value seen) or "moving_average" (the average
             of the batches' smallest and largest values); or a function `(quantizer, x)`, which
             is called with each tensor before its quantizer instead.
+        synthetic: Whether the inputs are no real ones, so that what is known of the real ones
+            must be put back: batch normalization normalizes by the statistics of the batch, and a
+            mean over an image is what any one place of it holds (the places of one real image are
+            more alike than those of noise).
     """
-    token = _observing.set(method)
+    token = _observing.set((method, synthetic))
     try:
         yield
     finally:
@@ -50,7 +54,12 @@ def observing(method):
 
 def observation_method():
     """The `method` of the open `observing` block, or None."""
-    return _observing.get()
+    return _observing.get()[0]
+
+
+def observing_synthetic():
+    """Whether an `observing` block for synthetic inputs is open."""
+    return _observing.get()[1]
 
 
 #: What `simulating` can quantize.

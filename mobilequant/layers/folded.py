@@ -22,6 +22,7 @@ from mobilequant.layers.activation_quantizer import (
     FLOAT,
     PARTS,
     observation_method,
+    observing_synthetic,
     simulated_parts,
 )
 from mobilequant.layers.base import QuantizedLayer, build_quantizer, describe
@@ -293,7 +294,7 @@ class FoldedLayer(QuantizedLayer):
 
     def _infer(self, x, flat):
         y = self.product(x, self.restore_kernel(flat))
-        scale, offset = self._affine()
+        scale, offset = self._affine(y if observing_synthetic() else None)
         return self.fused.function(y * scale + offset)
 
     def infer_integer(self, centred):
@@ -371,11 +372,15 @@ class FoldedLayer(QuantizedLayer):
         steps = offset / rounded(source.scale * usable)
         return integers, usable, ops.cast(ops.round(steps), "int32")
 
-    def _affine(self):
-        """What follows the linear part in inference: y * scale + offset, one a channel."""
+    def _affine(self, y=None):
+        """What follows the linear part in inference: y * scale + offset, one a channel.
+
+        Args:
+            y: The linear part, where it is normalized by its own statistics.
+        """
         bias = read(self.layer.bias) if self.layer.use_bias else None
         if self.normalization is not None:
-            scale, offset = inference_factors(self.normalization, bias)
+            scale, offset = inference_factors(self.normalization, bias, y)
         else:
             channels = self.flat_kernel().shape[-1]
             scale = ops.ones((channels,))

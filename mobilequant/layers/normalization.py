@@ -21,19 +21,24 @@ from mobilequant.quantizers.replicas import (
 )
 
 
-def inference_factors(normalization, bias):
+def inference_factors(normalization, bias, y=None):
     """Batch normalization in inference as y·factor + offset.
 
     Args:
         normalization: A built `keras.layers.BatchNormalization` over the last dimension.
         bias: Bias of the operator before it, or None.
+        y: What the operator gives, before the bias, to be normalized by its own statistics; None
+            for the moving ones.
 
     Returns:
         factor, offset: float32, one a channel; the same bits in every execution mode.
     """
     gamma, beta = _gamma_beta(normalization)
-    mean = read(normalization.moving_mean)
-    variance = read(normalization.moving_variance)
+    if y is None:
+        mean, variance = read(normalization.moving_mean), read(normalization.moving_variance)
+    else:
+        mean, variance = ops.moments(y, list(range(len(y.shape) - 1)))
+        bias = None
     # `rounded`: compilers rewrite a / sqrt(b) as a · rsqrt(b), which has other bits.
     factor = gamma / rounded(ops.sqrt(variance + normalization.epsilon))
     shift = -mean if bias is None else bias - mean

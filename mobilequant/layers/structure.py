@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import keras
+import numpy as np
 from keras import ops
 
 from mobilequant import integer
 from mobilequant.integer import arithmetic
+from mobilequant.layers.activation_quantizer import observing_synthetic
 from mobilequant.layers.base import QuantizedLayer, build_quantizer
 from mobilequant.layers.frozen import inner
 from mobilequant.quantizers import Scheme
@@ -101,6 +103,8 @@ class _GlobalAveragePooling(Unweighted):
         return {**super().get_config(), "keepdims": self.keepdims}
 
     def infer_float(self, x, observing):
+        if observing and observing_synthetic():
+            x = _one_place_each(x)
         return ops.mean(x, axis=_inner_axes(x), keepdims=self.keepdims)
 
     def infer_integer(self, centred):
@@ -182,6 +186,15 @@ class QuantizedSoftmax(Unweighted):
             integer.Operator("SOFTMAX", result.name, [turned], [result], options={"beta": 1.0}),
             integer.Operator("TRANSPOSE", self.name, [result], [output], options=options),
         ], output
+
+
+def _one_place_each(x):
+    """Of each image one place, spread evenly over the places; with dimensions of size 1."""
+    batch, channels = x.shape[0], x.shape[-1]
+    places = ops.reshape(x, (batch, -1, channels))
+    chosen = np.arange(batch) * places.shape[1] // batch
+    picked = ops.take_along_axis(places, chosen[:, None, None], axis=1)
+    return ops.reshape(picked, (batch, *[1 for _ in _inner_axes(x)], channels))
 
 
 def _inner_axes(x):

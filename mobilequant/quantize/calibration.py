@@ -8,21 +8,23 @@ import keras
 
 from mobilequant.layers.activation_quantizer import observing
 from mobilequant.quantize.batches import check_batch, in_batches, inputs_of
+from mobilequant.quantize.data_free import synthetic_batches
 from mobilequant.quantize.histograms import HistogramObserver
 from mobilequant.quantize.state import quantized_layers, set_phase
 
 #: Percent of all values that a range by percentile holds.
 DEFAULT_PERCENTILE = 99.99
 
-METHODS = ("minmax", "moving_average", "percentile", "mse")
+METHODS = ("minmax", "moving_average", "percentile", "mse", "data_free")
 
 
 def calibrate(
     qmodel,
-    data,
+    data=None,
     *,
     method="minmax",
     percentile=None,
+    input_range=None,
     batch_size=32,
     steps=None,
     verbose="auto",
@@ -41,19 +43,27 @@ def calibrate(
             below as above.
         "mse": The range that quantizes all values seen with the smallest mean squared error, by
             the quantizer's own bits and grid; both ends are searched. For less than 8 bits.
+        "data_free": Without data, from the statistics that batch normalization keeps (in the
+            spirit of arXiv:1906.04721, section 4.2.1, and arXiv:2001.00281): noise with the
+            spectrum of photographs runs through, every normalization normalizes by the batch, so
+            that its channels have the mean and deviation that they had in training, and ranges
+            are the smallest and largest value.
 
-    The last two count values in histograms of 16,384 bins a tensor (1,024 a channel, where each
-    channel has a scale), of which what was seen always fills more than half. Activations whose
-    scheme has a rule of its own for ranges ("std", "learned") start from it with the first two
-    methods: its average over the batches.
+    "percentile" and "mse" count values in histograms of 16,384 bins a tensor (1,024 a channel,
+    where each channel has a scale), of which what was seen fills at least half. Activations whose
+    scheme has a rule of its own for ranges ("std", "learned") start from its average over the
+    batches, unless the method is one of these two.
 
     Args:
         qmodel: What `quantize` returned.
         data: An array of images, a `tf.data.Dataset` of batches, or any iterable of batches; each
             batch is what the model takes, or a tuple `(inputs, labels, …)`, of which the inputs
-            are used. A model with several inputs takes dicts, or lists (not tuples).
+            are used. A model with several inputs takes dicts, or lists (not tuples). None with
+            "data_free".
         method: See above.
         percentile: With "percentile": percent, above 0 and up to 100; 99.99 by default.
+        input_range: With "data_free": (lowest, highest) of what the model takes, (−1, 1) by
+            default, as the models of the garden; (0, 255) for raw pixels.
         batch_size: Images a batch where `data` is an array.
         steps: Batches to use; all by default.
         verbose: "auto" or 1 shows a progress bar, 0 is silent.
@@ -65,23 +75,28 @@ def calibrate(
     Raises:
         ValueError: No data, NaN or infinite values, a shape that the model does not take, an
             unknown method or an argument that is not the method's, or a model that is not
-            quantized.
+            quantized; with "data_free", a model without batch normalization, or whose first
+            normalization was trained on inputs of another range.
     """
-    percentile = _checked(method, percentile)
+    percentile = _checked(method, data, percentile, input_range)
     members = quantized_layers(qmodel)
     if not members:
         raise ValueError(
             f"Model {qmodel.name!r} is not quantized; call mobilequant.quantize(model) first."
         )
-    observer = method
+    observer = "minmax" if method == "data_free" else method
     if method in ("percentile", "mse"):
         observer = HistogramObserver(members, percentile)
     quantizers = [quantizer for layer in members for quantizer in layer.quantizers]
+    synthetic = method == "data_free"
+    if synthetic:
+        data = synthetic_batches(qmodel, input_range, batch_size)
     former = [quantizer.get_weights() for quantizer in quantizers]
     try:
         for quantizer in quantizers:
             quantizer.reset()
-        batches = _run(qmodel, data, observer, batch_size, steps, verbose)
+        with observing(observer, synthetic=synthetic):
+            batches = _run(qmodel, data, batch_size, steps, verbose)
         if isinstance(observer, HistogramObserver):
             observer.set_ranges(batches)
     except BaseException:
@@ -92,10 +107,19 @@ def calibrate(
     return qmodel
 
 
-def _checked(method, percentile):
+def _checked(method, data, percentile, input_range):
     """The percentile, or its default; ValueError where an argument is not the method's."""
     if method not in METHODS:
         raise ValueError(f"Unknown method {method!r}; one of {METHODS}.")
+    if method == "data_free" and data is not None:
+        raise ValueError("Method 'data_free' takes no data; leave it out, or use another method.")
+    if method != "data_free" and data is None:
+        raise ValueError(
+            f"Method {method!r} needs data: a few hundred images. For those who have none there is "
+            "method='data_free'."
+        )
+    if method != "data_free" and input_range is not None:
+        raise ValueError(f"Method {method!r} takes no input_range: it sees what the inputs are.")
     if method != "percentile" and percentile is not None:
         raise ValueError(
             f"Method {method!r} takes no percentile; use method='percentile', or leave it out."
@@ -112,21 +136,20 @@ def _checked(method, percentile):
     return float(percentile)
 
 
-def _run(qmodel, data, observer, batch_size, steps, verbose):
+def _run(qmodel, data, batch_size, steps, verbose):
     """Runs the data through; returns how many batches there were."""
     batches, total = in_batches(data, batch_size)
     total = steps if steps is not None and (total is None or steps < total) else total
     progress = keras.utils.Progbar(total, verbose=1 if verbose in ("auto", 1, True) else 0)
     seen = 0
-    with observing(observer):
-        for batch in batches:
-            if steps is not None and seen >= steps:
-                break
-            inputs = inputs_of(batch)
-            check_batch(qmodel, inputs, seen)
-            qmodel(inputs, training=False)
-            seen += 1
-            progress.update(seen, finalize=seen == total)
+    for batch in batches:
+        if steps is not None and seen >= steps:
+            break
+        inputs = inputs_of(batch)
+        check_batch(qmodel, inputs, seen)
+        qmodel(inputs, training=False)
+        seen += 1
+        progress.update(seen, finalize=seen == total)
     if not seen:
         raise ValueError("The data is empty; give at least one batch of images.")
     if total != seen:

@@ -124,7 +124,9 @@ class _Probe:
         # XLA takes minutes to compile a network on a CPU.
         self._model.compile(jit_compile=False)
         self._single = len(qmodel.outputs) == 1
-        self._batches, self._measure = batches, measure
+        # The model takes lists, whatever the user's does.
+        self._batches = [([x] if hasattr(x, "shape") else x, labels) for x, labels in batches]
+        self._measure = measure
         self.images = sum(len(keras.tree.flatten(inputs)[0]) for inputs, _ in batches)
 
     def reference(self):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from mobilequant.cli import arguments as args
 from mobilequant.cli import console, files
 from mobilequant.cli.commands.quantize import CALIBRATION_IMAGES
+from mobilequant.cli.errors import UsageError
 
 HELP = "measure the ranges of a quantized model on images"
 
@@ -15,10 +16,11 @@ it sees. No training: the weights stay as they are."""
 EXAMPLES = """\
   mobilequant calibrate q.keras --data digits -o calibrated.keras
   mobilequant calibrate q.keras --data cifar10 --images 512 -o q.keras
-  mobilequant calibrate q.keras --data photos/ --method percentile --percentile 99.9 -o q.keras"""
+  mobilequant calibrate q.keras --data photos/ --method percentile --percentile 99.9 -o q.keras
+  mobilequant calibrate q.keras --method data_free -o q.keras"""
 
 # Without TensorFlow there is no table of methods to read; a test holds the two together.
-METHODS = ("minmax", "moving_average", "percentile", "mse")
+METHODS = ("minmax", "moving_average", "percentile", "mse", "data_free")
 
 
 def add_arguments(parser) -> None:
@@ -31,7 +33,7 @@ def add_arguments(parser) -> None:
         metavar="OUT.keras",
         help="the calibrated model to write; may be the same file",
     )
-    args.add_data(parser, required=True, use="images to measure ranges on")
+    args.add_data(parser, required=False, use="images to measure ranges on")
     parser.add_argument(
         "--images",
         type=args.count,
@@ -45,7 +47,8 @@ def add_arguments(parser) -> None:
         default="minmax",
         help="minmax: smallest and largest value seen (default); moving_average: the average of "
         "those of the batches; percentile: all but the outermost values; mse: the smallest "
-        "squared error, for less than 8 bits",
+        "squared error, for less than 8 bits; data_free: from the statistics of batch "
+        "normalization, without --data",
     )
     parser.add_argument(
         "--percentile",
@@ -53,11 +56,25 @@ def add_arguments(parser) -> None:
         metavar="P",
         help="with --method percentile: percent of all values that ranges hold (default: 99.99)",
     )
+    parser.add_argument(
+        "--input-range",
+        type=float,
+        nargs=2,
+        metavar=("LOW", "HIGH"),
+        help="with --method data_free: what the model takes (default: -1 1)",
+    )
     args.add_json(parser)
 
 
 def run(arguments) -> None:
     """Calibrates and saves."""
+    data_free = arguments.method == "data_free"
+    if data_free == bool(arguments.data):
+        raise UsageError(
+            "--method data_free takes no --data"
+            if data_free
+            else f"--method {arguments.method} needs images: --data"
+        )
     source = files.check_input(arguments.model, ".keras")
     output = files.check_output(arguments.output, ".keras")
 
@@ -66,7 +83,11 @@ def run(arguments) -> None:
 
     import_tensorflow()
     qmodel = files.load_quantized_model(source)
-    options = {"method": arguments.method, "percentile": arguments.percentile}
+    options = {
+        "method": arguments.method,
+        "percentile": arguments.percentile,
+        "input_range": arguments.input_range,
+    }
     images = calibrate(arguments, qmodel, source, arguments.images, **options)
     size = files.save_model(qmodel, output)
     result = {
@@ -76,5 +97,6 @@ def run(arguments) -> None:
         "calibration_images": images,
         "method": arguments.method,
     }
-    text = f"{output}: ranges from {images} images of {arguments.data} ({console.size(size)})"
+    seen = f"{images} images of {arguments.data}" if images else "batch normalization, without data"
+    text = f"{output}: ranges from {seen} ({console.size(size)})"
     console.print_result(result, text, arguments.json)

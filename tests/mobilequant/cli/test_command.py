@@ -30,6 +30,12 @@ def made(tmp_path_factory):
     return folder
 
 
+def quantizers_of(path):
+    """The activation quantizers of a saved model."""
+    model = keras.models.load_model(path)
+    return [quantizer for layer in quantized_layers(model) for quantizer in layer.quantizers]
+
+
 def run(capsys, *arguments):
     """Exit code, JSON result and stderr of one call."""
     capsys.readouterr()
@@ -97,6 +103,10 @@ def test_quantize_without_data_leaves_the_ranges_open(made, tmp_path, capsys):
     )  # fmt: skip
     assert code == 0 and result["calibration_images"] == 37 and "37 images" in err
     assert calibrated.is_file()
+    line = ["calibrate", tmp_path / "q.keras", "--method", "data_free", "-o", calibrated]
+    code, result, err = run(capsys, *line)
+    assert code == 0 and result["calibration_images"] == 0 and "without data" in err
+    assert all(q.calibrated for q in quantizers_of(calibrated))
 
 
 def test_sensitivity(made, tmp_path, capsys):

@@ -38,6 +38,8 @@ def fails(capsys, line, *parts, **paths):
 def test_usage(capsys):
     fails(capsys, "trane", "trane")
     fails(capsys, "train -o m.keras", "--data")
+    fails(capsys, "calibrate q.keras -o o.keras", "minmax", "--data")
+    fails(capsys, "calibrate q.keras --method data_free --data digits -o o.keras", "no --data")
     fails(capsys, "train --data digits -o m.keras --epochs none", "--epochs", "none")
     fails(capsys, "train --data digits -o m.keras --image-size 16x", "--image-size")
     fails(capsys, "train --data digits -o m.keras --model ResNet", "ResNet", "mobilequant models")

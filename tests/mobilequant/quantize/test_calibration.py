@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 import mobilequant as mq
+from mobilequant.quantize.state import quantized_layers
 
 
 def model():
@@ -182,3 +183,107 @@ def test_constant_data_gives_a_usable_range(method):
     zeros = np.zeros((2, 4, 4, 2), "float32")
     qmodel = mq.calibrate(model(), zeros, method=method, verbose=0)
     assert np.isfinite(np.asarray(qmodel(data()))).all()
+
+
+def normalized_network(seed=0, scale=1.0):
+    """A small network whose normalizations keep the statistics of `photographs() * scale`."""
+    keras.utils.set_random_seed(seed)
+    inputs = keras.Input((16, 16, 3), name="image")
+    x = inputs
+    for i, channels in enumerate((6, 8, 8)):
+        y = keras.layers.Conv2D(channels, 3, padding="same", use_bias=i == 0, name=f"c{i}")(x)
+        y = keras.layers.BatchNormalization(name=f"n{i}", momentum=0.0)(y)
+        y = keras.layers.Activation(("relu", "relu6", "hard_swish")[i])(y)
+        x = keras.layers.Add(name="sum")([x, y]) if i == 2 else y
+    x = keras.layers.GlobalAveragePooling2D(name="mean")(x)
+    model = keras.Model(inputs, keras.layers.Dense(5, name="scores")(x), name="small")
+    random = np.random.default_rng(seed)
+    for i in range(3):
+        size = model.get_layer(f"n{i}").gamma.shape
+        model.get_layer(f"n{i}").gamma.assign(random.uniform(0.5, 2, size))
+        model.get_layer(f"n{i}").beta.assign(random.normal(size=size))
+    for _ in range(3):
+        model(photographs() * scale, training=True)
+    return model
+
+
+def photographs(count=64, seed=5):
+    """Images with flat parts and edges, in [−1, 1]."""
+    random = np.random.default_rng(seed)
+    coarse = random.uniform(-1, 1, (count, 4, 4, 3))
+    return np.clip(coarse.repeat(4, 1).repeat(4, 2), -1, 1).astype("float32")
+
+
+def signal_to_noise(qmodel, model, x):
+    expected = np.asarray(model(x, training=False))
+    noise = np.asarray(qmodel(x, training=False)) - expected
+    return 10 * np.log10(np.square(expected).sum() / np.square(noise).sum())
+
+
+def test_data_free_is_close_to_data():
+    model, x = normalized_network(), photographs(seed=6)
+    with_data = mq.calibrate(mq.quantize(model), photographs(), verbose=0)
+    qmodel = mq.quantize(model)
+    statistics = [w.copy() for w in qmodel.get_layer("c1").normalization.get_weights()]
+    assert mq.calibrate(qmodel, method="data_free", verbose=0) is qmodel
+    for a, b in zip(statistics, qmodel.get_layer("c1").normalization.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    np.testing.assert_array_equal(input_range(qmodel), [-1, 1])
+    assert signal_to_noise(qmodel, model, x) > signal_to_noise(with_data, model, x) - 6
+    # The same at every call, and no batch size decides it alone.
+    again = mq.calibrate(mq.quantize(model), method="data_free", verbose=0)
+    np.testing.assert_array_equal(again(x), qmodel(x))
+
+
+def test_data_free_normalizes_by_what_training_saw():
+    """Each channel in front of the activation has mean β and deviation γ."""
+    model = normalized_network()
+    qmodel = mq.calibrate(mq.quantize(model), method="data_free", verbose=0)
+    gamma, beta = (np.asarray(w) for w in model.get_layer("n0").get_weights()[:2])
+    _, high = qmodel.get_layer("c0").output_quantizer.range.numpy()
+    assert (beta + 2 * gamma).max() < high < (beta + 8 * gamma).max()
+
+
+def test_data_free_with_other_inputs():
+    model = normalized_network(scale=127.0)
+    with pytest.raises(ValueError, match=r"'c0' has seen .* the deviation.*input_range"):
+        mq.calibrate(mq.quantize(model), method="data_free", verbose=0)
+    qmodel = mq.calibrate(
+        mq.quantize(model), method="data_free", input_range=(-127, 127), verbose=0
+    )
+    np.testing.assert_array_equal(input_range(qmodel), [-127, 127])
+    assert signal_to_noise(qmodel, model, photographs(seed=6) * 127) > 20
+
+
+def test_data_free_needs_normalization_and_a_size():
+    with pytest.raises(ValueError, match=r"none of its layers has one \('convolution'\)"):
+        mq.calibrate(model(), method="data_free")
+    inputs = keras.Input((None, None, 3), name="any")
+    x = keras.layers.BatchNormalization()(keras.layers.Conv2D(2, 1)(inputs))
+    with pytest.raises(ValueError, match=r"Input 'any' has an unknown size"):
+        mq.calibrate(mq.quantize(keras.Model(inputs, x)), method="data_free")
+
+
+def test_data_free_arguments():
+    qmodel = mq.quantize(normalized_network())
+    with pytest.raises(ValueError, match="'data_free' takes no data"):
+        mq.calibrate(qmodel, photographs(), method="data_free")
+    with pytest.raises(ValueError, match="'minmax' needs data.*data_free"):
+        mq.calibrate(qmodel)
+    with pytest.raises(ValueError, match="'mse' takes no input_range"):
+        mq.calibrate(qmodel, photographs(), method="mse", input_range=(0, 1))
+    for bad in ((1, 0), (0, 0), 5, (0, 1, 2), (0, float("inf")), ("a", "b")):
+        with pytest.raises(ValueError, match="input_range is"):
+            mq.calibrate(qmodel, method="data_free", input_range=bad)
+
+
+def test_data_free_with_several_inputs_of_any_rank():
+    image, features = keras.Input((8, 8, 3), name="image"), keras.Input((4,), name="features")
+    x = keras.layers.Conv2D(4, 3, use_bias=False)(image)
+    x = keras.layers.GlobalAveragePooling2D()(
+        keras.layers.ReLU()(keras.layers.BatchNormalization()(x))
+    )
+    x = keras.layers.Concatenate()([x, keras.layers.Dense(4)(features)])
+    qmodel = mq.quantize(keras.Model([image, features], keras.layers.Dense(2)(x)))
+    mq.calibrate(qmodel, method="data_free", verbose=0)
+    assert all(q.calibrated for layer in quantized_layers(qmodel) for q in layer.quantizers)

@@ -103,3 +103,25 @@ def test_backbones_give_every_level_as_integers(padding, tmp_path):
     report = tflite_tools.convert(qmodel, path)
     assert ("PAD" in report.operators) == (padding == "symmetric")
     assert tflite_tools.verify(qmodel, path, images(4, seed=1)).equal == 1
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        name
+        if name in ("MobileNetV3Small", "MobileNetV4HybridMedium")
+        else pytest.param(name, marks=pytest.mark.slow)
+        for name in sorted(GARDEN)
+    ],
+)
+def test_every_model_calibrates_without_data(name):
+    model = after_a_short_training(GARDEN[name])
+    x = images(8, seed=1)
+    expected = np.asarray(model(x, training=False))
+
+    def error(*data, **options):
+        qmodel = mq.calibrate(mq.quantize(model), *data, verbose=0, **options)
+        noise = np.asarray(qmodel(x, training=False)) - expected
+        return np.sqrt(np.square(noise).sum() / np.square(expected - expected.mean()).sum())
+
+    assert error(method="data_free") < 0.1 + 3 * error(images(32))
