@@ -35,6 +35,8 @@ setup(
         "numpy>=2.0,<3",
         "pillow>=10",
         "tensorflow-datasets>=4.9.9,<5",
+        # TFDS imports it when it downloads or writes a data set, and does not ask for it.
+        "importlib_resources>=6",
         # The digits that ship inside scikit-learn are the data set that needs no download.
         "scikit-learn>=1.5,<2",
         "rich>=13,<16",

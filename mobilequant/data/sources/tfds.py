@@ -81,12 +81,17 @@ def from_tfds(name: str, data_dir: str | Path | None) -> Source:
 def prepared(name: str, data_dir: str | Path | None):
     """The builder of a data set, which is downloaded if it is not there.
 
+    Its features are those that lie beside the data: TFDS's code of today may name the classes in
+    another order than the data set that was prepared.
+
     Raises:
         RuntimeError: it is not prepared and cannot be downloaded.
     """
     builder = tfds.builder(name, data_dir=data_dir)
     if not builder.info.splits:
         _download(builder)
+    if (Path(builder.data_dir) / "features.json").is_file():
+        return tfds.builder_from_directory(builder.data_dir)
     return builder
 
 
