@@ -38,6 +38,7 @@ from mobilequant.models.mobilenet_v4 import (
 )
 from mobilequant.models.mobilenet_v4_hybrid import MobileNetV4HybridLarge, MobileNetV4HybridMedium
 from mobilequant.models.public import GARDEN
+from mobilequant.models.ssdlite import SSDLite
 
 __all__ = [
     "GARDEN",
@@ -59,6 +60,7 @@ __all__ = [
     "MobileNetV4ConvSmall",
     "MobileNetV4HybridLarge",
     "MobileNetV4HybridMedium",
+    "SSDLite",
     "StochasticDepth",
     "conv_bn",
     "count",

@@ -8,7 +8,8 @@ A name is one of
   torchvision's LR-ASPP takes;
 - "stride16_expansion" and the like: the expanded tensor inside the block that leaves that
   stride, which SSDLite takes (arXiv:1801.04381, section 6.2);
-- "final": the last feature map, as without `features`.
+- "final": the last feature map, as without `features`;
+- "stride16_expansion|stride16" and the like: the first of these that the network has.
 """
 
 from collections.abc import Sequence
@@ -66,11 +67,17 @@ class Levels:
             names = [f"stride{2**i}" for i in range(1, 6) if f"stride{2**i}" in known]
         else:
             names = [features] if isinstance(features, str) else list(features or ())
+            names = [_first_known(name, known) for name in names]
         if not names or not all(name in known for name in names):
             raise ValueError(
                 f"features={features!r} must be True or some of {', '.join(map(repr, known))}"
             )
         return {name: known[name] for name in names}
+
+
+def _first_known(name: str, known: dict) -> str:
+    """The first of alternatives that exists, or all of them, which then are no name."""
+    return next((choice for choice in name.split("|") if choice in known), name)
 
 
 def _expansion(row: Row) -> str | None:

@@ -84,7 +84,8 @@ def _common(
             at that share of the image. Other names: "level2" and on for the levels by the
             authors' numbers, "stride8_first" for the first block at a stride (torchvision's
             LR-ASPP takes it), "stride16_expansion" for the expanded tensor inside the block that
-            leaves stride 16 (SSDLite takes it), "final" for the last feature map.
+            leaves stride 16 (SSDLite takes it), "final" for the last feature map. With "|"
+            between them, the first of several names that the network has.
         pooling: without the top, `"avg"` or `"max"` over the last feature map, or `None` for the
             feature map itself.
         dropout: share of the pooled features dropped in training before the classifier, in

@@ -6,17 +6,13 @@ import warnings
 from pathlib import Path
 
 import keras
-import numpy as np
 
-from mobilequant.layers import LayerScale
 from mobilequant.models.architecture import Architecture
 from mobilequant.models.weights import timm, torchvision
-from mobilequant.models.weights.source import Source, describe_misfit
-
-_IGNORED = "num_batches_tracked"
+from mobilequant.models.weights.safetensors_file import SafetensorsFile
 
 
-class PyTorchFile(Source):
+class PyTorchFile(SafetensorsFile):
     """A safetensors file with timm's or torchvision's names, floats of any width.
 
     timm's models whose names begin with "tf_" pad like TensorFlow and have its epsilon; the file
@@ -37,7 +33,7 @@ class PyTorchFile(Source):
     def __init__(
         self, path: Path, architecture: Architecture, include_top: bool, model_name: str = ""
     ):
-        self._path = path
+        super().__init__(path)
         self._architecture = architecture
         self._include_top = include_top
         keys, metadata = self._read_header()
@@ -45,10 +41,8 @@ class PyTorchFile(Source):
             self._names = {key: key for key in keys}
             self._pairs = timm.layer_names(architecture, include_top)
             like_tensorflow = self._is_like_tensorflow(model_name, metadata)
-            super().__init__(
-                "same" if like_tensorflow else "symmetric",
-                timm.TENSORFLOW_EPSILON if like_tensorflow else timm.EPSILON,
-            )
+            self.padding = "same" if like_tensorflow else "symmetric"
+            self.batch_norm_epsilon = timm.TENSORFLOW_EPSILON if like_tensorflow else timm.EPSILON
             return
         self._names = torchvision.canonical(keys)
         if torchvision.STEM not in self._names.values():
@@ -57,33 +51,9 @@ class PyTorchFile(Source):
                 f"{torchvision.STEM}): it begins with {', '.join(sorted(keys)[:3]) or 'nothing'}"
             )
         self._pairs = torchvision.layer_names(architecture, include_top)
-        super().__init__("symmetric", torchvision.epsilon(architecture), dilate_strided=True)
-
-    def load(self, model: keras.Model) -> None:
-        stored = {self._names[key]: key for key in self._names if not key.endswith(_IGNORED)}
-        wanted = {}
-        for layer_name, prefix in self._pairs:
-            layer = model.get_layer(layer_name)
-            for variable in layer.weights:
-                wanted[f"{prefix}.{_pytorch_name(layer, variable)}"] = (layer, variable)
-        missing = [name for name in wanted if name not in stored]
-        extra = [key for name, key in stored.items() if name not in wanted and self._counts(name)]
-        misshapen, values = [], {}
-        with self._open() as file:
-            for name in wanted.keys() & stored.keys():
-                layer, variable = wanted[name]
-                array = file.get_tensor(stored[name])
-                value = _keras_layout(layer, variable, array)
-                if value is None:
-                    misshapen.append(_misshapen(stored[name], array, variable))
-                values[name] = value
-        misfit = describe_misfit(sorted(missing), sorted(extra), sorted(misshapen))
-        if misfit:
-            raise ValueError(
-                f"{self._path} does not fit the model {model.name!r}: {misfit}{self._hint(model)}"
-            )
-        for name, value in values.items():
-            wanted[name][1].assign(value)
+        self.padding = "symmetric"
+        self.batch_norm_epsilon = torchvision.epsilon(architecture)
+        self.dilate_strided = True
 
     def _counts(self, name: str) -> bool:
         """Whether a name that the model has no place for is an error."""
@@ -130,54 +100,3 @@ class PyTorchFile(Source):
                 stacklevel=2,
             )
         return bool(named) and "tf_mobilenet" in named[0]
-
-    def _read_header(self) -> tuple[set[str], dict[str, str]]:
-        with self._open() as file:
-            return set(file.keys()), file.metadata() or {}
-
-    def _open(self):
-        try:
-            from safetensors import SafetensorError, safe_open
-        except ImportError as error:
-            raise ImportError(
-                f"{self._path} needs the package safetensors: "
-                "pip install 'mobilequant[safetensors]'"
-            ) from error
-        try:
-            return safe_open(self._path, framework="numpy")
-        except (SafetensorError, OSError) as error:
-            raise ValueError(f"{self._path} is damaged or no safetensors file: {error}") from error
-
-
-_PYTORCH_NAMES = {
-    "kernel": "weight",
-    "bias": "bias",
-    "gamma": "weight",
-    "beta": "bias",
-    "moving_mean": "running_mean",
-    "moving_variance": "running_var",
-}
-
-
-def _pytorch_name(layer, variable) -> str:
-    return "gamma" if isinstance(layer, LayerScale) else _PYTORCH_NAMES[variable.name]
-
-
-def _keras_layout(layer, variable, array: np.ndarray) -> np.ndarray | None:
-    """The values in Keras' order of axes and float32, or `None` where the shapes do not fit."""
-    if variable.name == "kernel":
-        if array.ndim == 2 and isinstance(layer, keras.layers.Conv2D):
-            array = array[:, :, None, None]  # a linear layer, where we have a 1×1 convolution
-        order = {4: (2, 3, 1, 0), 2: (1, 0)}.get(array.ndim)
-        if isinstance(layer, keras.layers.DepthwiseConv2D):
-            order = (2, 3, 0, 1)
-        if order is None or len(order) != array.ndim:
-            return None
-        array = array.transpose(order)
-    if array.shape != tuple(variable.shape):
-        return None
-    return array.astype("float32")
-
-
-def _misshapen(key: str, array: np.ndarray, variable) -> str:
-    return f"{key} (the file has {array.shape}, {variable.path} {tuple(variable.shape)})"
