@@ -23,8 +23,6 @@ from mobilequant.tasks.detection.detector import Detector, DetectorNote
 
 SCORES = ("softmax", "sigmoid")
 NECKS = (None, "fpn_lite")
-#: Strides of the coarsest feature map of a backbone, as a power of two.
-_LAST_LEVEL = 5
 #: Probability of each class before training with sigmoid scores (arXiv:1708.02002, section 4.1).
 _PRIOR = 0.01
 
@@ -69,7 +67,8 @@ def SSDLite(
         classes: number of classes, without the background.
         features: of a backbone by name, the feature maps that the head takes, see
             `mobilequant.models.features`. By default "stride16_expansion" (or "stride16", where
-            there is none) and "final"; with a neck "stride8", "stride16" and "final".
+            there is none) and "final"; with a neck "stride8", "stride16" and "final"; finer ones
+            where `output_stride` or `early_strides` make the last finer.
         anchors: their settings; by default `AnchorSettings()`.
         scores: "softmax", where channel 0 is the background, or "sigmoid", one yes or no for each
             class, for the focal loss.
@@ -112,7 +111,7 @@ def SSDLite(
     given = {key: value for key, value in given.items() if value is not None}
     if isinstance(backbone, str):
         options = {"weights": weights or backbone_weights, **given, **backbone_options}
-        features = features or _usual_features(neck, neck_levels, options.get("output_stride", 32))
+        features = features or _usual_features(neck, neck_levels, **options)
         backbone = GARDEN[backbone](include_top=False, features=features, **options)
     conventions = Conventions(
         **{"padding": "symmetric" if weights else "same", "batch_norm_epsilon": 1e-3, **given}
@@ -201,13 +200,13 @@ def _joined(levels: list, name: str):
     return keras.layers.Concatenate(axis=1, name=name)(levels) if len(levels) > 1 else levels[0]
 
 
-def _usual_features(neck, neck_levels, output_stride: int) -> tuple[str, ...]:
+def _usual_features(neck, neck_levels, *, output_stride=32, early_strides=(2, 2), **_):
+    """The last feature map, and what lies at half its strides, or all levels of the neck."""
+    last = min(output_stride, 8 * math.prod(early_strides))
     if neck is None:
-        stride = min(16, output_stride)
-        return f"stride{stride}_expansion|stride{stride}", "final"
-    low, high = neck_levels
-    names = [f"stride{2**n}" for n in range(low, min(high, _LAST_LEVEL) + 1)]
-    return tuple("final" if name == f"stride{2**_LAST_LEVEL}" else name for name in names)
+        return f"stride{last // 2}_expansion|stride{last // 2}", "final"
+    strides = [2**level for level in range(neck_levels[0], neck_levels[1] + 1)]
+    return tuple("final" if s == last else f"stride{s}" for s in strides if s <= last)
 
 
 def _feature_maps(backbone: keras.Model) -> list:

@@ -7,7 +7,8 @@ import keras
 import numpy as np
 import pytest
 
-from mobilequant.models import GARDEN
+from mobilequant.models import GARDEN, SSDLite
+from mobilequant.tasks.detection import Detector
 
 load_file = pytest.importorskip("safetensors.numpy").load_file
 
@@ -94,16 +95,23 @@ def test_torchvision_segmentation(golden):
 
 
 def test_torchvision_detection(golden):
-    """SSDLite's backbone; its head and extra layers are no part of the backbone."""
+    """SSDLite whole: features, scores, codes (x before y there), anchors and boxes."""
     path, expected = golden("ssdlite320_mobilenet_v3_large")
-    backbone = GARDEN["MobileNetV3Large"](
-        expected["input"].shape[1:],
-        weights=path,
-        include_top=False,
-        reduced_tail=True,
-        features=("stride16_expansion", "final"),
+    image = expected["input"]
+    model = SSDLite(
+        "MobileNetV3Large", 20, input_shape=image.shape[1:], reduced_tail=True, weights=path
     )
-    features = backbone(expected["input"])
-    for level, name in enumerate(features):
-        means = np.mean(features[name], (1, 2))
+    detector = Detector.of(model)
+    outputs = model(image)
+    assert _difference(outputs["scores"], expected["cls_logits"]) < BOUND
+    swapped = [1, 0, 3, 2]
+    assert _difference(outputs["boxes"], expected["bbox_regression"][..., swapped]) < BOUND
+    assert _difference(detector.anchors * 320, expected["anchors_xyxy"][:, swapped]) < BOUND
+    boxes, scores = detector.decode(outputs, clip=False)
+    assert _difference(boxes[0] * 320, expected["decoded_xyxy"][:, swapped]) < BOUND
+    assert scores.shape == (1, 3234, 20)
+
+    for level in range(6):
+        tensor = model.get_layer(f"level_{level + 1}_boxes_depthwise").input
+        means = np.mean(keras.Model(model.input, tensor)(image), (1, 2))
         assert _difference(means, expected[f"feature_{level}_mean_hw"]) < BOUND
