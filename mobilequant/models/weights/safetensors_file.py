@@ -17,7 +17,6 @@ class SafetensorsFile(Source):
 
     Args:
         path: of the file.
-
     """
 
     #: {name in the file: the name by which `_pairs` knows it}.
