@@ -47,7 +47,8 @@ def calibrate(
             spirit of arXiv:1906.04721, section 4.2.1, and arXiv:2001.00281): noise with the
             spectrum of photographs runs through, every normalization normalizes by the batch, so
             that its channels have the mean and deviation that they had in training, and ranges
-            are the smallest and largest value.
+            are the smallest and largest value. Statistics that training has not settled give
+            ranges that are as far off.
 
     "percentile" and "mse" count values in histograms of 16,384 bins a tensor (1,024 a channel,
     where each channel has a scale), of which what was seen fills at least half. Activations whose

@@ -105,17 +105,20 @@ def test_backbones_give_every_level_as_integers(padding, tmp_path):
     assert tflite_tools.verify(qmodel, path, images(4, seed=1)).equal == 1
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        name
-        if name in ("MobileNetV3Small", "MobileNetV4HybridMedium")
-        else pytest.param(name, marks=pytest.mark.slow)
-        for name in sorted(GARDEN)
-    ],
-)
+SLOW = [
+    pytest.param(name, marks=pytest.mark.slow)
+    for name in sorted(GARDEN)
+    if name != "MobileNetV3Small"
+]
+
+
+@pytest.mark.parametrize("name", ["MobileNetV3Small", *SLOW])
 def test_every_model_calibrates_without_data(name):
     model = after_a_short_training(GARDEN[name])
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = 0.0
+    model(images(32), training=True)  # statistics that are those of the images
     x = images(8, seed=1)
     expected = np.asarray(model(x, training=False))
 
@@ -124,4 +127,4 @@ def test_every_model_calibrates_without_data(name):
         noise = np.asarray(qmodel(x, training=False)) - expected
         return np.sqrt(np.square(noise).sum() / np.square(expected - expected.mean()).sum())
 
-    assert error(method="data_free") < 0.1 + 3 * error(images(32))
+    assert error(method="data_free") < 0.05 + 2 * error(images(32))
