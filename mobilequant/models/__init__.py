@@ -38,10 +38,13 @@ from mobilequant.models.mobilenet_v4 import (
 )
 from mobilequant.models.mobilenet_v4_hybrid import MobileNetV4HybridLarge, MobileNetV4HybridMedium
 from mobilequant.models.public import GARDEN
+from mobilequant.models.segmentation import LRASPP, RASPP
 from mobilequant.models.ssdlite import SSDLite
 
 __all__ = [
     "GARDEN",
+    "LRASPP",
+    "RASPP",
     "Conventions",
     "Count",
     "LayerScale",

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from mobilequant.models import GARDEN, SSDLite
+from mobilequant.models import GARDEN, LRASPP, SSDLite
 from mobilequant.tasks.detection import Detector
 
 load_file = pytest.importorskip("safetensors.numpy").load_file
@@ -64,34 +64,18 @@ def test_given_padding_and_epsilon_win(golden):
     assert other.get_layer("conv_bn").epsilon == 1e-3
 
 
-def test_torchvision_segmentation(golden):
-    """LR-ASPP, with its head built here of plain layers."""
+@pytest.mark.parametrize("output", ["head", "logits"])
+def test_torchvision_segmentation(golden, output):
     path, expected = golden("lraspp_mobilenet_v3_large")
-    backbone = GARDEN["MobileNetV3Large"](
-        expected["input"].shape[1:],
-        weights=path,
-        include_top=False,
-        output_stride=16,
-        features=("stride8_first", "final"),
-    )
-    features = backbone(expected["input"])
-    low, high = features["stride8_first"], features["final"]
-    raw = {k: v.astype("float32") for k, v in load_file(path).items() if "classifier" in k}
-
-    def conv(x, name):
-        kernel = raw[f"classifier.{name}.weight"][:, :, 0, 0].T
-        return np.array(x) @ kernel + raw.get(f"classifier.{name}.bias", 0)
-
-    x = conv(high, "cbr.0")
-    scale = raw["classifier.cbr.1.weight"] / np.sqrt(raw["classifier.cbr.1.running_var"] + 1e-5)
-    x = (x - raw["classifier.cbr.1.running_mean"]) * scale + raw["classifier.cbr.1.bias"]
-    gate = conv(np.mean(high, (1, 2), keepdims=True), "scale.1")
-    x = np.maximum(x, 0) / (1 + np.exp(-gate))
-    x = keras.ops.image.resize(x, low.shape[1:3], interpolation="bilinear")
-    head = conv(low, "low_classifier") + conv(x, "high_classifier")
-    assert _difference(head, expected["head"]) < BOUND
-    out = keras.ops.image.resize(head, expected["out"].shape[1:3], interpolation="bilinear")
-    assert _difference(out, expected["out"]) < BOUND
+    options = {"input_shape": expected["input"].shape[1:], "weights": path, "output": output}
+    model = LRASPP("MobileNetV3Large", 21, **options)
+    wanted = expected["head" if output == "head" else "out"]
+    assert _difference(model(expected["input"]), wanted) < BOUND
+    own = LRASPP("MobileNetV3Large", 5, reset_classes=True, **options)
+    assert own.output_shape[-1] == 5
+    for layer in ("conv", "head_gate_conv"):
+        for a, b in zip(own.get_layer(layer).weights, model.get_layer(layer).weights, strict=True):
+            np.testing.assert_array_equal(a, b)
 
 
 def test_torchvision_detection(golden):
