@@ -7,9 +7,10 @@
 Each network is trained for a few steps on small sample images (its own weights would need a
 download; raw initial ones give outputs that are all but constant), then, at its own input size:
 quantized, calibrated, trained for a few steps more, calibrated again, saved, loaded, converted for
-a phone, and compared with Keras tensor by tensor on images that it has not seen. What is loaded from the saved
-file is what is converted. Results are written as soon as a network is done, to results/zoo.json;
-`tfmot_models.py` makes the same table for TFMOT, `report.py` puts both side by side.
+a phone, and compared with Keras tensor by tensor on images that it has not seen. What is loaded
+from the saved file is what is converted. Results are written as soon as a network is done, to
+results/zoo.json; `tfmot_models.py` makes the same table for TFMOT, `report.py` puts both side by
+side.
 """
 
 from __future__ import annotations
