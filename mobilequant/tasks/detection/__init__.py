@@ -10,10 +10,12 @@ A detector trains with the stock loop and tells what its numbers mean:
     model.compile("adam", loss=detector.losses())
     model.fit(dataset.map(detector.targets()))   # of (images, {"boxes", "labels"})
     boxes, scores, classes, counts = detector.detect(model(images, training=False))
+    evaluator = detecting(model)  # to one tensor of detections, for COCO's metric
 """
 
 from mobilequant.tasks.detection.anchors import AnchorSettings, anchors_per_cell, make_anchors
 from mobilequant.tasks.detection.coding import SCALE_FACTORS, decode, encode
+from mobilequant.tasks.detection.detecting import Detect, detecting
 from mobilequant.tasks.detection.detector import Detector
 from mobilequant.tasks.detection.losses import BoxLoss, FocalLoss, HardNegativeLoss
 from mobilequant.tasks.detection.matching import BACKGROUND, IGNORED, iou, match
@@ -26,6 +28,7 @@ __all__ = [
     "SCALE_FACTORS",
     "AnchorSettings",
     "BoxLoss",
+    "Detect",
     "Detections",
     "Detector",
     "FocalLoss",
@@ -33,6 +36,7 @@ __all__ = [
     "Targets",
     "anchors_per_cell",
     "decode",
+    "detecting",
     "encode",
     "iou",
     "make_anchors",

@@ -11,6 +11,7 @@ from mobilequant.tasks.detection import (
     Detector,
     FocalLoss,
     HardNegativeLoss,
+    detecting,
     encode,
     make_anchors,
 )
@@ -44,6 +45,26 @@ def test_it_survives_quantize_save_load_and_clone(tmp_path):
     assert isinstance(Detector.of(loaded).feature_sizes[0], tuple)
     expected = make_anchors(DETECTOR.settings, ((2, 2), (1, 1)), (16, 16))
     np.testing.assert_array_equal(Detector.of(loaded).anchors, expected)
+
+
+def test_detections_as_one_tensor(tmp_path):
+    """Of the float model, the quantized one, and the same loaded."""
+    images = np.random.default_rng(0).normal(size=(4, 16, 16, 3)).astype("float32")
+    options = {"score_threshold": 0.1, "max_detections": 7}
+    for detector_model in (
+        model(),
+        mq.calibrate(mq.quantize(model()), images, verbose=0),
+    ):
+        evaluator = detecting(detector_model, **options)
+        packed = evaluator.predict(images, verbose=0)
+        found = DETECTOR.detect(detector_model.predict(images, verbose=0), **options)
+        assert packed.shape == (4, 7, 6) and evaluator.output_shape == (None, 7, 6)
+        np.testing.assert_allclose(packed[..., :4], found.boxes, atol=1e-6)
+        np.testing.assert_allclose(packed[..., 4], found.scores, atol=1e-6)
+        np.testing.assert_array_equal(packed[..., 5], found.classes)
+        evaluator.save(tmp_path / "evaluator.keras")
+        loaded = keras.models.load_model(tmp_path / "evaluator.keras")
+        np.testing.assert_array_equal(loaded.predict(images, verbose=0), packed)
 
 
 def test_a_model_without_one():

@@ -6,7 +6,8 @@ import pytest
 import tensorflow as tf
 
 import mobilequant as mq
-from mobilequant.tasks.detection import AnchorSettings, Detector, iou
+from mobilequant.tasks.detection import AnchorSettings, Detector, detecting, iou
+from mobilequant.tasks.metrics import CocoMeanAveragePrecision, no_loss, pack_objects
 
 SIZE, COUNT, MOST, STEPS = 64, 8, 3, 200
 COLOURS = np.array([[1, -1, -1], [-1, 1, -1]], "float32")
@@ -82,3 +83,11 @@ def test_a_detector_learns_eight_pictures(scores):
         detector.detect(outputs, score_threshold=0.5, iou_threshold=0.4), objects
     )
     assert before < 0.5 and recall >= 0.9 and precision >= 0.9, (before, recall, precision)
+
+    # The same by Keras' own loop and COCO's measure.
+    pytest.importorskip("pycocotools")
+    evaluator = detecting(model, iou_threshold=0.4)
+    metric = CocoMeanAveragePrecision(2)
+    evaluator.compile(loss=no_loss, metrics=[metric], jit_compile=False)
+    data = tf.data.Dataset.from_tensor_slices((images, pack_objects(objects))).batch(3)
+    assert evaluator.evaluate(data, verbose=0, return_dict=True)["map_50"] > 0.85
