@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import keras
 import numpy as np
+from keras import ops
 
 from mobilequant.layers import FoldedLayer, QuantizedSoftmax
 from mobilequant.layers.activation_quantizer import FLOAT, PARTS, QUANTIZED, simulating
@@ -77,7 +78,11 @@ def sensitivity(
     batches = _kept(qmodel, data, batch_size, steps, labelled=metric is not None)
     probe = _Probe(qmodel, batches, measure)
     everything = [layer for layer in quantized_layers(qmodel) if layer.quantizers]
-    phases = [(q.phase, int(q.phase.numpy())) for layer in everything for q in layer.quantizers]
+    phases = [
+        (q.phase, int(ops.convert_to_numpy(q.phase)))
+        for layer in everything
+        for q in layer.quantizers
+    ]
     progress = keras.utils.Progbar(
         len(members) + 2, verbose=1 if verbose in ("auto", 1, True) else 0
     )
@@ -219,7 +224,7 @@ def _kept(qmodel, data, batch_size, steps, labelled):
     for index, batch in enumerate(batches):
         if index == steps:
             break
-        inputs = keras.tree.map_structure(keras.ops.convert_to_numpy, inputs_of(batch))
+        inputs = keras.tree.map_structure(ops.convert_to_numpy, inputs_of(batch))
         check_batch(qmodel, inputs, index)
         labels = batch[1] if isinstance(batch, tuple) and len(batch) > 1 else None
         if pair:
@@ -257,7 +262,7 @@ def _metric(metric):
         total = count = 0.0
         for y, found in zip(labels, outputs, strict=True):
             size = len(keras.tree.flatten(found)[0])
-            total += size * float(np.mean(keras.ops.convert_to_numpy(function(y, found))))
+            total += size * float(np.mean(ops.convert_to_numpy(function(y, found))))
             count += size
         return total / count
 
@@ -268,7 +273,7 @@ def _of_keras(metric, labels, outputs):
     metric.reset_state()
     for y, found in zip(labels, outputs, strict=True):
         metric.update_state(y, found)
-    return float(keras.ops.convert_to_numpy(metric.result()))
+    return float(ops.convert_to_numpy(metric.result()))
 
 
 def _correct(labels, outputs):
