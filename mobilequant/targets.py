@@ -26,6 +26,8 @@ class Target:
             steps, by kind of the operator that computes them; "default" for all others.
         float_operators: Whether float operators may stand between the integer ones, in a file
             that is asked for as a mixed one.
+        postprocessing: Highest version of each operator that may follow on the integer outputs of
+            a file, in float and on the CPU: what decodes boxes, for example.
         known_differences: Operators that other processors of this kind round differently than
             the CPU path that we test (XNNPACK on x86-64).
     """
@@ -40,6 +42,7 @@ class Target:
         default_factory=lambda: {"default": 0, "SOFTMAX": 1}
     )
     float_operators: bool = False
+    postprocessing: Mapping[str, int] = dataclasses.field(default_factory=dict)
     known_differences: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
@@ -52,6 +55,9 @@ _KNOWN_DIFFERENCES = {
     "RESIZE_BILINEAR": _RESIZE_NOTE,
     "SOFTMAX": _SOFTMAX_NOTE,
 }
+
+#: What ends the file of a detector.
+_DETECTION = {"DEQUANTIZE": 2, "LOGISTIC": 1, "SOFTMAX": 1, "TFLite_Detection_PostProcess": 1}
 
 TARGETS: Mapping[str, Target] = {
     target.name: target
@@ -107,6 +113,7 @@ TARGETS: Mapping[str, Target] = {
                 "TRANSPOSE_CONV": 3,
             },
             float_operators=True,
+            postprocessing=_DETECTION,
             known_differences=_KNOWN_DIFFERENCES,
         ),
         Target(
@@ -149,6 +156,7 @@ TARGETS: Mapping[str, Target] = {
                 "TRANSPOSE": 4,
                 "TRANSPOSE_CONV": 3,
             },
+            postprocessing=_DETECTION,
             known_differences=_KNOWN_DIFFERENCES,
         ),
     )

@@ -14,7 +14,11 @@ _INTEGERS = ("int8", "uint8")
 
 
 def require_allowed(
-    model: schema.ModelT, target: targets.Target, interface: str, allow_float: bool = False
+    model: schema.ModelT,
+    target: targets.Target,
+    interface: str,
+    allow_float: bool = False,
+    output_interface: str | None = None,
 ) -> None:
     """Checks operators, versions and types of a file against its target.
 
@@ -24,6 +28,7 @@ def require_allowed(
         interface: Type that its inputs and outputs must have.
         allow_float: Whether it may be a mixed file: float operators behind a DEQUANTIZE, integers
             behind a QUANTIZE, and outputs of float operators as they are.
+        output_interface: Type of the outputs, where it is another one than that of the inputs.
 
     Raises:
         ConversionError: Something is not allowed; the message names the tensor or operator.
@@ -32,13 +37,18 @@ def require_allowed(
     floats = _made_by_float_operators(model) if allow_float else set()
     indices = {int(op.outputs[0]) for op in main.operators if _is_index(model, op)}
     ends = [*main.inputs, *main.outputs]
+    interfaces = {
+        **dict.fromkeys(map(int, main.inputs), interface),
+        **dict.fromkeys(map(int, main.outputs), output_interface or interface),
+        **dict.fromkeys(indices, "int32"),
+    }
     for index, tensor in enumerate(main.tensors):
         kind = _type(tensor)
         name = flatbuffer.text(tensor.name)
         if index in floats:
             continue
-        if index in ends and kind != ("int32" if index in indices else interface):
-            raise ConversionError(f"Tensor {name!r} is {kind}, the interface {interface}.")
+        if index in ends and kind != interfaces[index]:
+            raise ConversionError(f"Tensor {name!r} is {kind}, the interface {interfaces[index]}.")
         if index not in ends and kind not in ("int8", "int32"):
             raise ConversionError(f"Tensor {name!r} is {kind}; inside a file all is integer.")
     for op in main.operators:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mobilequant import targets
 from mobilequant.integer.graph import FrozenGraph
-from tflite_tools import flatbuffer, inspection
+from tflite_tools import detection, flatbuffer, inspection
 from tflite_tools.agreement import share
 from tflite_tools.allowed import float_operators, require_allowed
 from tflite_tools.batches import batches, random_batch
@@ -36,7 +36,7 @@ class Report:
         interface: Type of inputs and outputs.
         operators: How many there are of each, float ones included.
         float_operators: How many of them compute in float, by kind; empty in an integer file.
-        float_layers: Names of the layers that these come from.
+        float_layers: Names of the layers that these come from; those of `postprocess` have none.
         tensors: How many there are of each type.
         agreement: Figures of the comparison with Keras; None where `check=False`.
         seconds: How long it took.
@@ -84,6 +84,8 @@ class Report:
                 f"({_listed(self.float_operators) or 'none'}), of the layers "
                 f"{_some(self.float_layers)}",
             )
+        elif self.float_operators:
+            lines.insert(2, f"behind the integers, on the CPU: {_listed(self.float_operators)}")
         return "\n".join(lines)
 
     def _agreement(self) -> str:
@@ -121,6 +123,7 @@ def convert(
     samples=None,
     overwrite: bool = True,
     allow_float: bool = False,
+    postprocess: detection.DetectionPostProcess | None = None,
 ) -> Report:
     """Writes a quantized Keras model as an integer-only `.tflite` file.
 
@@ -146,6 +149,8 @@ def convert(
             left out.
         overwrite: Whether an existing file may be replaced.
         allow_float: Whether layers that were left in float may be written as float operators.
+        postprocess: What is to follow on a detector's integers in the file, which then gives
+            boxes, classes, scores and their count as float32 instead of box codes and scores.
 
     Raises:
         ConversionError: The path cannot be written, the model cannot be frozen, is for another
@@ -163,9 +168,22 @@ def convert(
             "it computes in integers, or target 'phone'."
         )
     interface = device.interfaces[0] if interface is None else interface
-    data = emit(graph, target=device, interface=interface, batch_size=batch_size)
+    outputs = interface
+    if postprocess is not None:
+        detection.require_fit(graph, postprocess, device, batch_size)
+        outputs = "int8"  # it takes float values, whatever the app gives
+    data = emit(
+        graph,
+        target=device,
+        interface=interface,
+        output_interface=outputs,
+        batch_size=batch_size,
+    )
     model = flatbuffer.parse(data, path)
-    require_allowed(model, device, interface, allow_float=graph.mixed)
+    require_allowed(model, device, interface, graph.mixed, output_interface=outputs)
+    if postprocess is not None:
+        data = detection.attach(model, postprocess)
+        model = flatbuffer.parse(data, path)
     if check:
         agreement = _check_agreement(qmodel, graph, model, data, samples)
     else:
@@ -185,7 +203,7 @@ def convert(
         tensors=found.tensors,
         agreement=agreement and dataclasses.replace(agreement, path=str(path)),
         seconds=time.perf_counter() - started,
-        float_operators=float_operators(model) if graph.mixed else collections.Counter(),
+        float_operators=float_operators(model),
         float_layers=_float_layers(graph),
     )
 

@@ -41,6 +41,7 @@ def emit(
     *,
     target: str | targets.Target | None = None,
     interface: str | None = None,
+    output_interface: str | None = None,
     batch_size: int = 1,
 ) -> bytes:
     """Returns the `.tflite` file of a frozen graph.
@@ -51,6 +52,7 @@ def emit(
         interface: Type of inputs and outputs, "int8" or "uint8" (a QUANTIZE behind each input
             and before each output); by default the target's first. What a float block gives
             stays float32.
+        output_interface: The same of the outputs alone, where they differ from the inputs.
         batch_size: Size of the fixed first dimension.
 
     Raises:
@@ -66,7 +68,7 @@ def emit(
         )
     if not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
         raise ConversionError(f"batch_size must be a whole number from 1 on, got {batch_size!r}.")
-    return _File(graph, target, int(batch_size)).write(interface)
+    return _File(graph, target, int(batch_size)).write(interface, output_interface or interface)
 
 
 class _File:
@@ -85,7 +87,7 @@ class _File:
         # The first buffer is empty by convention: it stands for "no constant".
         self._buffers: dict[bytes, int] = {b"": 0}
 
-    def write(self, interface: str) -> bytes:
+    def write(self, interface: str, output_interface: str) -> bytes:
         graph = self._graph
         inputs = [self._add_activation(tensor) for tensor in graph.inputs]
         if interface == "uint8":
@@ -99,7 +101,7 @@ class _File:
             else:
                 self._add_operator(op)
         outputs = [self.activation(tensor) for tensor in graph.outputs]
-        if interface == "uint8":
+        if output_interface == "uint8":
             outputs = [
                 self._uint8_boundary(tensor, index, "output")
                 if isinstance(tensor, Tensor)

@@ -17,7 +17,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from mobilequant import targets
 from mobilequant.integer.graph import FloatTensor, FrozenGraph, IndexTensor, Tensor
-from tflite_tools import flatbuffer
+from tflite_tools import detection, flatbuffer
 from tflite_tools.agreement import Agreement, FloatAgreement, IndexAgreement
 from tflite_tools.batches import batches
 from tflite_tools.interpreter import Interpreter, Port
@@ -41,7 +41,8 @@ def verify(
     Args:
         qmodel: The quantized Keras model that the file was made from.
         path: The `.tflite` file, with int8 or uint8 inputs and outputs (float ones where a layer
-            that was left in float gives them).
+            that was left in float gives them). Of a file that ends in
+            TFLite_Detection_PostProcess the integers before it are compared, and it must run.
         images: What the Keras model takes: an array, a dict of arrays by input, a
             `tf.data.Dataset` or another iterable of batches, with or without labels.
         batch_size: Images to a batch where `images` is an array.
@@ -92,7 +93,12 @@ class Comparison:
         self.graph = graph
         self._path, self._kernels, self._images = path, kernels, 0
         self._kinds = {tensor.name: op.kind for op in graph.operators for tensor in op.outputs}
+        self._detections: int | None = None
         try:
+            if detection.ends_in_postprocess(model):
+                self._whole, self._detections = Interpreter(data, kernels=kernels), 0
+                model = detection.detach(model, path)
+                data = pack(model)
             self._file = Interpreter(data, kernels=kernels)
         except RuntimeError as error:
             raise ValueError(f"{path}: {error}") from error
@@ -135,6 +141,8 @@ class Comparison:
         expected = infer_tensors(qmodel, keras_batch, names)
         feeds = [port.quantize(x) for port, x in zip(self._file.inputs, arrays, strict=True)]
         self._images += len(feeds[0])
+        if self._detections is not None:
+            self._detections += self._detect(feeds)
         for figures, got in zip(self._outputs, self._file.run(*feeds), strict=True):
             figures.add(expected[figures.name], as_int8(got))
         if self._inside is None:
@@ -157,7 +165,16 @@ class Comparison:
             layers=self._layers if self._wants_layers else None,
             borders=self._border_figures if self.graph.mixed else None,
             behind=self._behind,
+            detections=self._detections,
         )
+
+    def _detect(self, feeds: list[np.ndarray]) -> int:
+        """How many boxes the file finds with its last operator."""
+        try:
+            *_, counts = self._whole.run(*feeds)
+        except RuntimeError as error:
+            raise ValueError(f"{self._path}: {detection.KIND} does not run: {error}") from error
+        return int(counts.sum())
 
     def _figures(self, tensor: Tensor | FloatTensor | IndexTensor, promised: bool = True):
         if isinstance(tensor, FloatTensor):

@@ -28,6 +28,8 @@ class Verification:
             far the file lies from Keras where Keras goes on from the file's integers behind each
             float layer, `outputs` how far they are apart in the end.
         behind: Figures of the outputs that lie behind a border, part by part.
+        detections: Of a file that ends in TFLite_Detection_PostProcess, how many boxes that gave;
+            the figures are those of the integers before it. None of other files.
     """
 
     path: str
@@ -38,6 +40,7 @@ class Verification:
     layers: list[Agreement | FloatAgreement] | None = None
     borders: list[Agreement] | None = None
     behind: list[Agreement | FloatAgreement] = dataclasses.field(default_factory=list)
+    detections: int | None = None
 
     @property
     def equal(self) -> float:
@@ -127,6 +130,7 @@ class Verification:
             "borders": self.borders and [border.to_dict() for border in self.borders],
             "behind": [output.to_dict() for output in self.behind],
             "promise": self.promise,
+            "detections": self.detections,
         }
 
     def __str__(self):
@@ -137,6 +141,11 @@ class Verification:
         ]
         if self.promise is not None and self.breach is None:
             lines.append(self.promise)
+        if self.detections is not None:
+            lines.append(
+                f"behind them TFLite_Detection_PostProcess gave {self.detections} boxes, which are "
+                "not compared"
+            )
         if self.layers is not None:
             first = self.first_difference
             lines.append(
