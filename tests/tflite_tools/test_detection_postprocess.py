@@ -126,7 +126,8 @@ def assert_same(got, expected):
 )
 def test_the_boxes_are_those_of_keras(target, scores, interface, by_class, tmp_path):
     path = tmp_path / "m.tflite"
-    qmodel, report = convert(path, target, scores, interface, by_class=by_class, max_detections=300)
+    options = {"by_class": by_class, "max_detections": 300}
+    qmodel, report = convert(path, target, scores, interface, check=True, **options)
     x = images(4, seed=1)
     assert_same(found_in_file(path, x), expected_detections(qmodel, x, by_class=by_class))
     kind = "SOFTMAX" if scores == "softmax" else "LOGISTIC"
