@@ -16,6 +16,7 @@ from tflite_tools import detection, flatbuffer, inspection
 from tflite_tools.agreement import share
 from tflite_tools.allowed import float_operators, require_allowed
 from tflite_tools.batches import batches, random_batch
+from tflite_tools.cpu_layers import CPULayer, cpu_layers
 from tflite_tools.emission import emit
 from tflite_tools.errors import ConversionError
 from tflite_tools.verification import Comparison, Verification
@@ -40,6 +41,8 @@ class Report:
         tensors: How many there are of each type.
         agreement: Figures of the comparison with Keras; None where `check=False`.
         seconds: How long it took.
+        cpu_layers: Layers that will not run on the target's accelerator, as far as its
+            documentation tells, and why; empty where it has none.
     """
 
     path: str
@@ -54,6 +57,7 @@ class Report:
         default_factory=collections.Counter
     )
     float_layers: list[str] = dataclasses.field(default_factory=list)
+    cpu_layers: list[CPULayer] = dataclasses.field(default_factory=list)
 
     def to_dict(self) -> dict:
         """The same, ready for JSON."""
@@ -68,6 +72,7 @@ class Report:
             "tensors": dict(self.tensors),
             "agreement": self.agreement and self.agreement.to_dict(),
             "seconds": self.seconds,
+            "cpu_layers": [dataclasses.asdict(layer) for layer in self.cpu_layers],
         }
 
     def __str__(self):
@@ -86,6 +91,7 @@ class Report:
             )
         elif self.float_operators:
             lines.insert(2, f"behind the integers, on the CPU: {_listed(self.float_operators)}")
+        lines += [f"stays on the CPU: {layer}" for layer in self.cpu_layers]
         return "\n".join(lines)
 
     def _agreement(self) -> str:
@@ -205,6 +211,7 @@ def convert(
         seconds=time.perf_counter() - started,
         float_operators=float_operators(model),
         float_layers=_float_layers(graph),
+        cpu_layers=cpu_layers(graph, device, batch_size),
     )
 
 
