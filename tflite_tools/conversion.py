@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mobilequant import targets
 from mobilequant.integer.graph import FrozenGraph
-from tflite_tools import detection, flatbuffer, inspection
+from tflite_tools import detection, detection_tail, flatbuffer, inspection
 from tflite_tools.agreement import share
 from tflite_tools.allowed import float_operators, require_allowed
 from tflite_tools.batches import batches, random_batch
@@ -188,7 +188,7 @@ def convert(
     model = flatbuffer.parse(data, path)
     require_allowed(model, device, interface, graph.mixed, output_interface=outputs)
     if postprocess is not None:
-        data = detection.attach(model, postprocess)
+        data = detection_tail.attach(model, postprocess)
         model = flatbuffer.parse(data, path)
     if check:
         agreement = _check_agreement(qmodel, graph, model, data, samples)

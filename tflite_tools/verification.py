@@ -17,7 +17,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from mobilequant import targets
 from mobilequant.integer.graph import FloatTensor, FrozenGraph, IndexTensor, Tensor
-from tflite_tools import detection, flatbuffer
+from tflite_tools import detection, detection_tail, flatbuffer
 from tflite_tools.agreement import Agreement, FloatAgreement, IndexAgreement
 from tflite_tools.batches import batches
 from tflite_tools.interpreter import Interpreter, Port
@@ -95,9 +95,9 @@ class Comparison:
         self._kinds = {tensor.name: op.kind for op in graph.operators for tensor in op.outputs}
         self._detections: int | None = None
         try:
-            if detection.ends_in_postprocess(model):
+            if detection_tail.ends_in_postprocess(model):
                 self._whole, self._detections = Interpreter(data, kernels=kernels), 0
-                model = detection.detach(model, path)
+                model = detection_tail.detach(model, path)
                 data = pack(model)
             self._file = Interpreter(data, kernels=kernels)
         except RuntimeError as error:

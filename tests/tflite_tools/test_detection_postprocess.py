@@ -13,7 +13,8 @@ from mobilequant import targets
 from mobilequant.integer.graph import FrozenGraph
 from mobilequant.tasks.detection import Detector, suppress
 from tflite_tools import flatbuffer
-from tflite_tools.detection import SIGNATURE_NAMES, attach, detach, require_fit
+from tflite_tools.detection import require_fit
+from tflite_tools.detection_tail import SIGNATURE_NAMES, attach, detach
 from tflite_tools.interpreter import Interpreter
 from tflite_tools.packing import pack
 
