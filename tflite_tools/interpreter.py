@@ -43,6 +43,12 @@ class Port:
         q = np.rint(np.asarray(values, np.float32) * (np.float32(1) / self.scale))
         return np.clip(q + self.zero_point, limits.min, limits.max).astype(self.dtype)
 
+    def dequantize(self, integers: np.ndarray) -> np.ndarray:
+        """The real values, float32, that integers of this tensor stand for."""
+        if self.scale is None:
+            return integers
+        return (integers.astype(np.float32) - np.float32(self.zero_point)) * self.scale
+
 
 class Interpreter:
     """Runs a TFLite file.

@@ -8,6 +8,7 @@ import argparse
 TARGETS = ("phone", "edgetpu")
 INTERFACES = ("int8", "uint8")
 ESTIMATORS = ("denoise", "ste", "lsq")
+TASKS = ("classification", "segmentation", "detection")
 
 
 def add_data(parser: argparse.ArgumentParser, *, required: bool, use: str) -> None:
@@ -18,10 +19,25 @@ def add_data(parser: argparse.ArgumentParser, *, required: bool, use: str) -> No
         required=required,
         metavar="NAME",
         help=f'{use}: "digits" (embedded), the name of a TensorFlow data set such as cifar10, '
-        "or a folder with one folder of images for each class",
+        "or a folder: with one folder of images for each class, or for boxes and masks as COCO "
+        "or VOC have it",
     )
     group.add_argument(
         "--data-dir", metavar="DIR", help="where TensorFlow data sets are (default: its own folder)"
+    )
+    group.add_argument(
+        "--class-names",
+        metavar="FILE",
+        help="names of the classes of boxes or masks, one a line, where the data set lacks them",
+    )
+    group.add_argument(
+        "--void-label",
+        type=count_or_none,
+        metavar="N",
+        help="index of pixels without a class in masks (default: what is known of the data set)",
+    )
+    group.add_argument(
+        "--task", choices=TASKS, help="what is in the data set (default: what the model is for)"
     )
 
 

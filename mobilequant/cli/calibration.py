@@ -17,8 +17,7 @@ def calibrate(arguments, qmodel, name, images: int, **options) -> int:
         console.note("measuring ranges without data")
         calibrate(qmodel, verbose=0, **options)
         return 0
-    shape = datasets.image_shape(qmodel, name)
-    dataset, count = datasets.calibration_images(arguments, shape, images)
+    dataset, count = datasets.calibration_images(arguments, qmodel, name, images)
     console.note(f"measuring ranges on {count} images of {arguments.data}")
     calibrate(qmodel, dataset, verbose=0, **options)
     return count

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mobilequant.cli import labels
 from mobilequant.cli.errors import UsageError
 
 
@@ -21,23 +22,28 @@ def image_shape(model, name) -> tuple[int, int, int]:
     return tuple(shape)
 
 
-def check_classes(model, data, name) -> None:
-    """Raises `UsageError` where the model does not have one output for each class."""
-    shape = model.outputs[0].shape
-    if len(model.outputs) != 1 or len(shape) != 2 or shape[1] != data.num_classes:
-        raise UsageError(
-            f"{name} has outputs of shape {model.output_shape}, the data set {data.name} has "
-            f"{data.num_classes} classes; a classifier has one output for each class"
-        )
+def load(arguments, task, shape: tuple[int, int, int], **options):
+    """The data set of `--data` for images of that shape.
 
+    Args:
+        arguments: With what `arguments.add_data` adds.
+        task: A module of `mobilequant.cli.tasks`.
+        shape: (height, width, channels).
+        options: Of the task's loader.
 
-def load(arguments, shape: tuple[int, int, int], **options):
-    """`load_classification` with `--data` and `--data-dir`, for images of that shape."""
+    Raises:
+        UsageError: `--class-names` or `--void-label` mean nothing for the task.
+    """
     from mobilequant.cli.quiet import quiet
-    from mobilequant.data import load_classification
 
+    if arguments.class_names is not None:
+        _require(task.NAME != "classification", "--class-names", task)
+        options["class_names"] = labels.read(arguments.class_names)
+    if arguments.void_label is not None:
+        _require(task.NAME == "segmentation", "--void-label", task)
+        options["void_label"] = arguments.void_label
     with quiet():
-        return load_classification(
+        return task.load(
             arguments.data,
             data_dir=arguments.data_dir,
             image_size=shape[:2],
@@ -46,31 +52,60 @@ def load(arguments, shape: tuple[int, int, int], **options):
         )
 
 
-def calibration_images(arguments, shape, images: int):
+def calibration_images(arguments, model, name, images: int):
     """Training images as evaluation sees them, and how many there are.
 
     Args:
-        arguments: With `--data` and `--data-dir`.
-        shape: (height, width, channels).
+        arguments: With what `arguments.add_data` adds.
+        model: What takes them; it says the task, unless `--task` does.
+        name: What messages call the model.
         images: At most so many.
 
     Returns:
         A `tf.data.Dataset` of batches of images and labels, and the number of images.
     """
+    task = _task(arguments, model)
     # Training pipelines drop the last images, too few for a batch; of one image each, none are.
-    data = load(arguments, shape, limit=images, augment=False, batch_size=1)
+    data = load(
+        arguments, task, image_shape(model, name), limit=images, augment=False, batch_size=1
+    )
     part = "train" if data.train is not None else "test"
     chosen = data.train if data.train is not None else data.test
-    return chosen.unbatch().batch(32), data.sizes[part]
+    return chosen.unbatch().batch(task.BATCH_SIZE), data.sizes[part]
 
 
-def test_images(arguments, shape, *, limit: int | None = None, batch_size: int = 32):
-    """The data set, where it has images for testing.
+def test_images(arguments, model, name, *, limit: int | None = None, batch_size: int | None = None):
+    """The data set, where it has images for testing, and the task.
+
+    Args:
+        arguments: With what `arguments.add_data` adds.
+        model: What takes them; it says the task, unless `--task` does.
+        name: What messages call the model.
+        limit: At most so many images.
+        batch_size: By default the task's.
 
     Raises:
         UsageError: It has none.
     """
-    data = load(arguments, shape, limit=limit, batch_size=batch_size)
+    task = _task(arguments, model)
+    data = load(
+        arguments,
+        task,
+        image_shape(model, name),
+        limit=limit,
+        batch_size=batch_size or task.BATCH_SIZE,
+    )
     if data.test is None:
         raise UsageError(f"the data set {data.name} has no images for testing")
-    return data
+    return data, task
+
+
+def _task(arguments, model):
+    from mobilequant.cli import tasks
+
+    return tasks.of_model(model, arguments.task)
+
+
+def _require(fits: bool, option: str, task) -> None:
+    if not fits:
+        raise UsageError(f"{option} has no meaning for {task.NAME}")

@@ -135,7 +135,7 @@ class Demonstration:
 
         progress = FitProgress(indent="      ")
         try:
-            fit.fit_classifier(
+            fit.fit_model(
                 model,
                 data.train,
                 epochs=epochs,

@@ -47,6 +47,24 @@ def check_output(path: str | Path, suffix: str) -> Path:
     return path
 
 
+def check_folder(path: str | Path) -> Path:
+    """The path of a folder that can be written to; it is made if need be.
+
+    Raises:
+        UsageError: It is a file, or cannot be made or written.
+    """
+    path = Path(path)
+    try:
+        path.mkdir(exist_ok=True)
+    except FileExistsError:
+        raise UsageError(f"the output {path} is a file; name a folder") from None
+    except OSError as error:
+        raise UsageError(f"the output {path} cannot be made: {error.strerror}") from error
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise UsageError(f"the output {path} cannot be written: no permission in it")
+    return path
+
+
 def save_model(model, path: Path) -> int:
     """Writes a `.keras` file whole or not at all, and returns its bytes."""
     with written_whole(path) as temporary:
@@ -65,7 +83,10 @@ def load_model(path: str | Path):
         raise UsageError(f"{path} is no Keras model, or it is cut short")
     import keras
 
-    import mobilequant.layers  # noqa: F401  (Keras finds them by their registered names)
+    # Keras finds them by their registered names.
+    import mobilequant.layers
+    import mobilequant.tasks.detection
+    import mobilequant.tasks.metrics  # noqa: F401
 
     try:
         return keras.models.load_model(path, compile=False)

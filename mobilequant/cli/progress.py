@@ -62,11 +62,23 @@ class FitProgress(keras.callbacks.Callback):
             self._bar = None
 
 
+#: What Keras logs, and what it is called.
+_NAMES = {
+    "loss": "loss",
+    "accuracy": "accuracy",
+    "mean_iou": "mean IoU",
+    "val_loss": "validation loss",
+    "val_accuracy": "validation accuracy",
+    "val_mean_iou": "validation mean IoU",
+}
+
+
 def _figures(logs) -> str:
-    names = {"loss": "loss", "accuracy": "accuracy", "val_accuracy": "validation accuracy"}
-    shown = [
-        f"{name} {f'{float(logs[key]):.3f}' if key == 'loss' else percent(float(logs[key]))}"
-        for key, name in names.items()
-        if key in (logs or {})
-    ]
-    return ", ".join(shown)
+    logs = dict(logs or {})
+    if "val_accuracy" in logs or "val_mean_iou" in logs:
+        logs.pop("val_loss", None)  # it is told where there is nothing better
+    return ", ".join(
+        f"{name} {f'{float(logs[key]):.3f}' if 'loss' in key else percent(float(logs[key]))}"
+        for key, name in _NAMES.items()
+        if key in logs
+    )

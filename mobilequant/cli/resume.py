@@ -104,7 +104,7 @@ class Run:
 def _settings(arguments) -> dict:
     """All arguments that matter; files by their content, since another may have the same name."""
     settings = {key: value for key, value in vars(arguments).items() if key not in _INDIFFERENT}
-    for key in ("model", "weights"):
+    for key in ("model", "weights", "backbone_weights", "class_names"):
         value = settings[key]
         if value and Path(value).is_file():
             digest = hashlib.sha256(Path(value).read_bytes()).hexdigest()

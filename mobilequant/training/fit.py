@@ -1,4 +1,4 @@
-"""Training a classifier with `fit`: schedule, compilation, quantization phases, resumption."""
+"""Training a model with `fit`: schedule, compilation, quantization phases, resumption."""
 
 from __future__ import annotations
 
@@ -65,6 +65,7 @@ def compile_classifier(
     optimizer: str = "adam",
     learning_rate=None,
     jit_compile: bool | str | None = None,
+    ready: bool = True,
 ) -> keras.Model:
     """Compiles a model that gives one score for each class.
 
@@ -75,9 +76,52 @@ def compile_classifier(
             `LEARNING_RATES`.
         jit_compile: as in `compile`; by default off where there is no GPU: XLA makes a step of
             a MobileNet several times slower on a CPU.
+        ready: whether to make now what the optimizer keeps, which is saved with the model.
 
     Returns:
         `model`, compiled with the metric "accuracy".
+
+    Raises:
+        ValueError: an unknown optimizer.
+    """
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=not gives_probabilities(model))
+    return compile_model(
+        model,
+        loss,
+        metrics=["accuracy"],
+        targets=np.zeros(1, "int64") if ready else None,
+        optimizer=optimizer,
+        learning_rate=learning_rate,
+        jit_compile=jit_compile,
+    )
+
+
+def compile_model(
+    model: keras.Model,
+    loss,
+    *,
+    metrics=None,
+    targets=None,
+    optimizer: str = "adam",
+    learning_rate=None,
+    jit_compile: bool | str | None = None,
+) -> keras.Model:
+    """Compiles a model for any task.
+
+    Args:
+        model: whose outputs the losses take.
+        loss: as in `compile`.
+        metrics: as in `compile`.
+        targets: a batch of any one, as `fit` will get them, to make now what optimizer, losses and
+            metrics keep. By default they do so in the first step, and what is saved before is
+            smaller.
+        optimizer: a key of `LEARNING_RATES`.
+        learning_rate: a number or a Keras schedule; by default the optimizer's rate in
+            `LEARNING_RATES`.
+        jit_compile: as in `compile_classifier`.
+
+    Returns:
+        `model`, compiled.
 
     Raises:
         ValueError: an unknown optimizer.
@@ -87,17 +131,13 @@ def compile_classifier(
     if jit_compile is None:
         jit_compile = "auto" if _has_accelerator() else False
     rate = LEARNING_RATES[optimizer] if learning_rate is None else learning_rate
-    model.compile(
-        _OPTIMIZERS[optimizer](rate),
-        keras.losses.SparseCategoricalCrossentropy(from_logits=not gives_probabilities(model)),
-        metrics=["accuracy"],
-        jit_compile=jit_compile,
-    )
-    _create_variables(model)
+    model.compile(_OPTIMIZERS[optimizer](rate), loss, metrics=metrics, jit_compile=jit_compile)
+    if targets is not None:
+        _create_variables(model, targets)
     return model
 
 
-def fit_classifier(
+def fit_model(
     model: keras.Model,
     train,
     *,
@@ -112,7 +152,7 @@ def fit_classifier(
 
     Args:
         model: a float model, or what `mobilequant.quantize` returned.
-        train: `tf.data.Dataset` of batches of images and labels.
+        train: `tf.data.Dataset` of batches of images and targets.
         epochs: passes over `train`, those of an interrupted run included.
         validation: evaluated after each epoch, if given.
         float_epochs: how many epochs at the beginning a quantized model trains as in float.
@@ -217,15 +257,18 @@ class _Backup(keras.callbacks.BackupAndRestore):
             super()._save_model()
 
 
-def _create_variables(model) -> None:
-    """Makes what optimizer and metrics keep, before the first step.
+def _create_variables(model, targets) -> None:
+    """Makes what optimizer, losses and metrics keep, before the first step.
 
     A `tf.function` that makes variables in its first run is traced twice, which for a quantized
     MobileNet is half a minute.
     """
     model.optimizer.build(model.trainable_variables)
-    scores = np.zeros((1, *model.outputs[0].shape[1:]), "float32")
-    model.compute_metrics(None, np.zeros(1, "int64"), scores)
+    # A Sequential model that was never called has `outputs` alone.
+    outputs = model.outputs[0] if len(model.outputs) == 1 else model.output
+    scores = keras.tree.map_structure(lambda x: np.zeros((1, *x.shape[1:]), "float32"), outputs)
+    model.compute_loss(None, targets, scores)
+    model.compute_metrics(None, targets, scores)
     model.reset_metrics()
 
 

@@ -74,9 +74,8 @@ def run(arguments) -> None:
     qmodel = files.load_quantized_model(source)
     samples = None
     if arguments.data:
-        shape = datasets.image_shape(qmodel, source)
         images = arguments.images or CHECK_IMAGES
-        samples = datasets.test_images(arguments, shape, limit=images).test
+        samples = datasets.test_images(arguments, qmodel, source, limit=images)[0].test
     with quiet():
         report = tflite_tools.convert(
             qmodel,

@@ -7,6 +7,7 @@ import sys
 
 from mobilequant.cli import arguments as args
 from mobilequant.cli import console, datasets, files
+from mobilequant.cli.errors import UsageError
 
 HELP = "rank the layers of a quantized model by what quantizing each one costs"
 
@@ -78,11 +79,11 @@ def run(arguments) -> None:
     from mobilequant.quantize import sensitivity
 
     qmodel = files.load_quantized_model(source)
-    data = datasets.test_images(
-        arguments, datasets.image_shape(qmodel, source), limit=arguments.images
-    )
+    data, task = datasets.test_images(arguments, qmodel, source, limit=arguments.images)
     if arguments.accuracy:
-        datasets.check_classes(qmodel, data, source)
+        if task.NAME != "classification":
+            raise UsageError(f"--accuracy is for classification; {source} is for {task.NAME}")
+        task.check(qmodel, data, source)
     console.note(f"every layer in turn on {data.sizes['test']} images of {data.name}")
     # Keras draws its progress bar on stdout, which is for the result.
     with contextlib.redirect_stdout(sys.stderr):

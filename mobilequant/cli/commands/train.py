@@ -1,4 +1,4 @@
-"""`mobilequant train`: float or quantized training of a classifier, which can be interrupted."""
+"""`mobilequant train`: float or quantized training, which can be interrupted."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from mobilequant.cli.errors import UsageError
 HELP = "train a model, in float or quantized; an interrupted run goes on where it was"
 
 DESCRIPTION = """\
-Trains a classifier with warm-up and a cosine schedule, saves it, and measures its accuracy on the
-test images. What is trained is a new MobileNet, or a .keras file: a float one, or a quantized one
-(mobilequant quantize). With --quantize a float model is quantized first.
+Trains a model with warm-up and a cosine schedule, saves it, and measures it on the test images:
+its accuracy, the mean IoU of a segmentation, the mean average precision of a detector. What is
+trained is a new model, or a .keras file: a float one, or a quantized one (mobilequant quantize).
+With --quantize a float model is quantized first.
 
 After each epoch the state is kept in OUTPUT.backup/: start an interrupted run again with the same
 arguments and it goes on from there. The folder goes away when the output is written."""
@@ -22,21 +23,34 @@ EXAMPLES = """\
       --epochs 30 --batch-size 64 -o float.keras
   mobilequant train --model float.keras --data cifar10 --quantize w8a8 --target edgetpu \\
       --epochs 6 --freeze-epochs 2 --learning-rate 2e-4 -o q.keras
-  mobilequant train --model q.keras --data photos/ --epochs 3 --learning-rate 1e-4 -o tuned.keras"""
+  mobilequant train --model q.keras --data photos/ --epochs 3 --learning-rate 1e-4 -o tuned.keras
+  mobilequant train --task segmentation --data camvid --data-dir ~/data --image-size 240x320 \\
+      --head lraspp --backbone MobileNetV2 --backbone-weights imagenet -o street.keras
+  mobilequant train --task detection --data voc_folder/ --image-size 320 --epochs 60 -o boxes.keras
+  mobilequant train --model boxes.keras --data voc_folder/ --quantize w8a8 --epochs 6 \\
+      --freeze-epochs 2 --learning-rate 2e-4 -o q.keras"""
 
 #: The models that have a name; a test holds them to `mobilequant.models`.
 MODELS = garden.builders()
 DEFAULT_MODEL = "MobileNetV2"
 OPTIMIZERS = ("adam", "adamw", "rmsprop", "sgd")
 
+#: Heads of segmentation and detection, the default first.
+HEADS = {"segmentation": ("lraspp", "raspp"), "detection": ("ssdlite",)}
+
+_ANY = {"alpha": 1.0, "channels": 3, "early_strides": (2, 2)}
+_DENSE = {
+    **_ANY,
+    "image_size": (320, 320),
+    "backbone": DEFAULT_MODEL,
+    "backbone_weights": None,
+    "output_stride": None,
+}
 #: Arguments that shape a new model, with the values that they have where they are not given.
 NEW_MODEL = {
-    "alpha": 1.0,
-    "image_size": (224, 224),
-    "channels": 3,
-    "early_strides": (2, 2),
-    "dropout": 0.0,
-    "weights": None,
+    "classification": {**_ANY, "image_size": (224, 224), "dropout": 0.0, "weights": None},
+    "segmentation": {**_DENSE, "head": HEADS["segmentation"][0], "dropout": 0.0},
+    "detection": {**_DENSE, "head": HEADS["detection"][0]},
 }
 
 
@@ -66,14 +80,38 @@ def add_arguments(parser) -> None:
 def _add_model(group) -> None:
     group.add_argument(
         "--model",
-        default=DEFAULT_MODEL,
         metavar="NAME|M.keras",
-        help=f"a new model of `mobilequant models` (default: {DEFAULT_MODEL}), or a file to train "
-        "further",
+        help=f"a new classifier of `mobilequant models` (default: {DEFAULT_MODEL}), or a file to "
+        "train further",
+    )
+    group.add_argument(
+        "--head",
+        choices=[head for heads in HEADS.values() for head in heads],
+        help="of a new segmentation (default: lraspp) or detector (ssdlite)",
+    )
+    group.add_argument(
+        "--backbone",
+        choices=MODELS,
+        metavar="NAME",
+        help=f"what it sits on: a model of `mobilequant models` (default: {DEFAULT_MODEL})",
+    )
+    group.add_argument(
+        "--backbone-weights",
+        metavar="FILE",
+        help="of the backbone, to start from: imagenet (downloaded), hf-hub:OWNER/NAME, or a file",
+    )
+    group.add_argument(
+        "--output-stride",
+        type=int,
+        choices=(8, 16, 32),
+        help="of the backbone, kept by dilation (default: 16 for segmentation, 32 for detection)",
     )
     group.add_argument("--alpha", type=args.positive, help="width multiplier (default: 1.0)")
     group.add_argument(
-        "--image-size", type=args.image_size, metavar="N|HxW", help="in pixels (default: 224)"
+        "--image-size",
+        type=args.image_size,
+        metavar="N|HxW",
+        help="in pixels (default: 224; 320 for boxes and masks)",
     )
     group.add_argument("--channels", type=int, choices=(1, 3), help="grey or RGB (default: 3)")
     group.add_argument(
@@ -116,7 +154,12 @@ def _add_quantization(group) -> None:
 
 def _add_training(group) -> None:
     group.add_argument("--epochs", type=args.count, default=10, metavar="N", help="default: 10")
-    group.add_argument("--batch-size", type=args.count, default=32, metavar="N", help="default: 32")
+    group.add_argument(
+        "--batch-size",
+        type=args.count,
+        metavar="N",
+        help="default: 32; 8 for boxes and masks",
+    )
     group.add_argument("--optimizer", choices=OPTIMIZERS, default="adam", help="default: adam")
     group.add_argument(
         "--learning-rate",
@@ -151,7 +194,7 @@ def run(arguments) -> None:
     # Made first: a run with other settings is refused before anything takes time.
     backup = Run(output, arguments)
     try:
-        result = train(arguments, output, backup)
+        result, measured = train(arguments, output, backup)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(backup.advice()) from None
     finally:
@@ -160,29 +203,57 @@ def run(arguments) -> None:
         f"{output}: {result['parameters']:,} parameters, {result['epochs']} epochs on "
         f"{result['data']} ({console.size(result['size'])})"
     )
-    if result["test_accuracy"] is not None:
-        text += f"\ntest accuracy {console.percent(result['test_accuracy'])}"
-    console.print_result(result, text, arguments.json)
+    console.print_result(result, "\n".join([text, *measured]), arguments.json)
 
 
 def _check(arguments) -> None:
-    """What can be said without TensorFlow, and completes the defaults of a new model."""
-    from_file = arguments.model not in MODELS
-    if from_file and not arguments.model.endswith(".keras"):
-        raise UsageError(
-            f"--model {arguments.model} is neither a model that `mobilequant models` lists nor a "
-            ".keras file"
-        )
-    if from_file:
+    """What can be said without TensorFlow, and completes the defaults."""
+    arguments.from_file = _is_file(arguments)
+    if arguments.from_file:
         files.check_input(arguments.model, ".keras")
-    for name, default in NEW_MODEL.items():
-        given = getattr(arguments, name) is not None
-        if given and from_file:
-            raise UsageError(
-                f"--{name.replace('_', '-')} is for a new model; {arguments.model} has its own"
-            )
-        if not given and not from_file:
-            setattr(arguments, name, default)
+    _complete_new_model(arguments)
+    _check_quantization(arguments)
+    _check_epochs(arguments)
+
+
+def _is_file(arguments) -> bool:
+    """Whether --model is a file; completes --task and --model of a new one."""
+    model, task = arguments.model, arguments.task
+    if model and model.endswith(".keras"):
+        return True
+    if model and model not in MODELS:
+        raise UsageError(
+            f"--model {model} is neither a model that `mobilequant models` lists nor a .keras file"
+        )
+    arguments.task = task = task or "classification"
+    if task == "classification":
+        arguments.model = model or DEFAULT_MODEL
+    elif model:
+        raise UsageError(
+            f"--model {model} is a classifier; for a new {task} model write --backbone {model}"
+        )
+    return False
+
+
+def _complete_new_model(arguments) -> None:
+    defaults = {} if arguments.from_file else NEW_MODEL[arguments.task]
+    for name in sorted({name for options in NEW_MODEL.values() for name in options}):
+        option, given = f"--{name.replace('_', '-')}", getattr(arguments, name) is not None
+        if given and arguments.from_file:
+            raise UsageError(f"{option} is for a new model; {arguments.model} has its own")
+        if given and name not in defaults:
+            raise UsageError(f"{option} has no meaning for a new {arguments.task} model")
+        if not given and name in defaults:
+            setattr(arguments, name, defaults[name])
+    heads = HEADS.get(arguments.task, ())
+    if not arguments.from_file and heads and arguments.head not in heads:
+        raise UsageError(
+            f"--head {arguments.head} is not for {arguments.task}; choose {' or '.join(heads)}"
+        )
+
+
+def _check_quantization(arguments) -> None:
+    from_file = arguments.from_file
     for name in ("target", "estimator"):
         if getattr(arguments, name) and not arguments.quantize:
             raise UsageError(f"--{name} needs --quantize RECIPE")
@@ -191,6 +262,10 @@ def _check(arguments) -> None:
     phases = arguments.float_epochs + arguments.freeze_epochs
     if phases and not (arguments.quantize or from_file):
         raise UsageError("--float-epochs and --freeze-epochs need --quantize or a quantized model")
+
+
+def _check_epochs(arguments) -> None:
+    phases = arguments.float_epochs + arguments.freeze_epochs
     if phases >= arguments.epochs:
         raise UsageError(
             f"--float-epochs {arguments.float_epochs} and --freeze-epochs "

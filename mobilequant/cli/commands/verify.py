@@ -10,8 +10,9 @@ HELP = "compare a quantized model with its .tflite file on real images"
 
 DESCRIPTION = """\
 Runs the Keras model and the file on the test images, counts where their integers differ, and
-measures the accuracy of the file. The contract: every integer equal (after a softmax: within
-what the target allows). Exit code 1 where it is broken, so that a build can stop there."""
+measures the file: its accuracy, mean IoU or mean average precision. The contract: every integer
+equal (after a softmax: within what the target allows). Exit code 1 where it is broken, so that a
+build can stop there."""
 
 EXAMPLES = """\
   mobilequant verify q.keras model.tflite --data digits
@@ -28,7 +29,7 @@ def add_arguments(parser) -> None:
         "--limit", type=args.count, metavar="N", help="only the first N test images (default: all)"
     )
     parser.add_argument(
-        "--batch-size", type=args.count, default=32, metavar="N", help="default: 32"
+        "--batch-size", type=args.count, metavar="N", help="default: 32; 8 for boxes and masks"
     )
     parser.add_argument(
         "--layers", action="store_true", help="compare every inner tensor as well (slower)"
@@ -45,25 +46,25 @@ def run(arguments) -> None:
 
     import_tensorflow()
     import tflite_tools
-    from mobilequant.cli import accuracy, contract
+    from mobilequant.cli import contract, measuring
+    from mobilequant.cli.running import FileRunner
 
     qmodel = files.load_quantized_model(source)
-    data = datasets.test_images(
-        arguments,
-        datasets.image_shape(qmodel, source),
-        limit=arguments.limit,
-        batch_size=arguments.batch_size,
+    data, task = datasets.test_images(
+        arguments, qmodel, source, limit=arguments.limit, batch_size=arguments.batch_size
     )
-    datasets.check_classes(qmodel, data, source)
+    task.check(qmodel, data, source)
     console.note(f"comparing on {data.sizes['test']} images of {data.name}")
     with quiet():
-        agreement = tflite_tools.verify(
-            qmodel, path, data.test, batch_size=arguments.batch_size, layers=arguments.layers
-        )
-        share = accuracy.of_file(path, data.test)
+        agreement = tflite_tools.verify(qmodel, path, data.test, layers=arguments.layers)
+        measured = task.measure(qmodel, FileRunner(path, like=qmodel), data)
     broken = contract.first_breach(agreement)
-    result = {**agreement.to_dict(), "file_accuracy": share, "contract": broken is None}
-    lines = [str(agreement), f"accuracy of the file: {console.percent(share)}"]
+    result = {
+        **agreement.to_dict(),
+        **measuring.keyed(measured, "file"),
+        "contract": broken is None,
+    }
+    lines = [str(agreement), *measuring.lines(task, measured, "{} of the file: {}")]
     if broken is None:
         lines.append("the contract holds: the file computes what Keras computes")
     console.print_result(result, "\n".join(lines), arguments.json)

@@ -57,7 +57,7 @@ def test_every_command_explains_itself_with_examples(capsys):
 
 def test_tables_of_the_parser_are_those_of_the_library():
     from mobilequant import models, targets
-    from mobilequant.cli import arguments
+    from mobilequant.cli import arguments, tasks
     from mobilequant.cli.commands import calibrate, train
     from mobilequant.quantize import calibration
     from mobilequant.quantizers.scheme import ESTIMATORS
@@ -66,6 +66,10 @@ def test_tables_of_the_parser_are_those_of_the_library():
     assert set(arguments.TARGETS) == set(targets.TARGETS)
     assert set(arguments.INTERFACES) == {i for t in targets.TARGETS.values() for i in t.interfaces}
     assert arguments.ESTIMATORS == ESTIMATORS
+    assert arguments.TASKS == tuple(tasks.TASKS) == tuple(train.NEW_MODEL)
+    for task, options in train.NEW_MODEL.items():
+        assert options["image_size"] == (tasks.TASKS[task].IMAGE_SIZE,) * 2
+    assert train.HEADS["segmentation"] == tuple(tasks.segmentation.HEADS)
     assert calibrate.METHODS == calibration.METHODS
     assert set(train.MODELS) == set(models.GARDEN) and train.DEFAULT_MODEL in train.MODELS
     assert set(train.OPTIMIZERS) == set(fit.LEARNING_RATES)

@@ -119,7 +119,7 @@ def test_an_interruption_while_the_result_is_written_loses_nothing(
 def test_an_interruption_of_the_evaluation_leaves_the_result(
     training, tmp_path, capsys, monkeypatch
 ):
-    monkeypatch.setattr("mobilequant.cli.accuracy.of_model", press)
+    monkeypatch.setattr("mobilequant.cli.measuring.of_model", press)
     assert main(training) == 130
     assert "m.keras is written" in capsys.readouterr().err
     assert (tmp_path / "m.keras").is_file() and not (tmp_path / "m.keras.backup").exists()

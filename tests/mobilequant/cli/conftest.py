@@ -1,0 +1,6 @@
+"""Makes the folders of boxes and masks of `tests/mobilequant/data` available here."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "data"))
