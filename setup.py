@@ -33,7 +33,7 @@ setup(
         "ai-edge-litert>=2.3,<2.4",
         "flatbuffers>=25.9.23,<26",
         "numpy>=2.0,<3",
-        "pillow>=10",
+        "pillow>=10.1",
         "tensorflow-datasets>=4.9.9,<5",
         # TFDS imports it when it downloads or writes a data set, and does not ask for it.
         "importlib_resources>=6",

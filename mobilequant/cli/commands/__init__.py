@@ -11,6 +11,7 @@ from mobilequant.cli.commands import (
     demo,
     inspect,
     models,
+    predict,
     quantize,
     sensitivity,
     train,
@@ -27,5 +28,6 @@ COMMANDS = {
     "verify": verify,
     "inspect": inspect,
     "benchmark": benchmark,
+    "predict": predict,
     "demo": demo,
 }
