@@ -25,9 +25,10 @@ def voc(tmp_path_factory):
 
 def small_backbone():
     """A functional model of one feature map at 1/4 of the image."""
-    layers = [keras.Input((SIZE, SIZE, 3)), keras.layers.Conv2D(8, 3, 4, "same", use_bias=False)]
-    layers += [keras.layers.BatchNormalization(), keras.layers.ReLU(max_value=6)]
-    return keras.Sequential(layers, name="small")
+    inputs = keras.Input((SIZE, SIZE, 3))
+    x = keras.layers.Conv2D(8, 3, strides=4, padding="same", use_bias=False)(inputs)
+    x = keras.layers.BatchNormalization()(x)
+    return keras.Model(inputs, keras.layers.ReLU(max_value=6)(x), name="small")
 
 
 def run(*words):
