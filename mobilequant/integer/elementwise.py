@@ -32,6 +32,15 @@ _FRACTION_BITS = 20
 RESCALE_RATIOS = (2.0**-8, 128.0)
 
 
+def adds_exactly(*ratios) -> bool:
+    """Whether ADD and SUB of inputs with these scales, over that of the output, are computed here.
+
+    LiteRT's own kernel has 16 bits for what it adds and then clips.
+    """
+    own_kernel = min(ratios) < _XNNPACK_ADDS_FROM
+    return max(ratios) < (ADD_RATIOS[1] / 2 if own_kernel else ADD_RATIOS[1])
+
+
 def add(a, b, grid_a: Grid, grid_b: Grid, output: Grid, activation: str = "NONE"):
     """ADD of two tensors, in fixed point with at least 20 bits.
 

@@ -118,16 +118,17 @@ class QuantizedConstantOperand(Unweighted):
     def _check(self, x, output):
         """Refuses grids whose arithmetic on the device is another."""
         if self.operation == "multiply":
-            (_, high), ratios = arithmetic.MUL_RATIOS, [x.scale * self.constant.scale]
+            ratio = float(x.scale * self.constant.scale / output.scale)
+            exact = ratio < arithmetic.MUL_RATIOS[1]
         else:
-            (_, high), ratios = arithmetic.ADD_RATIOS, [x.scale, self.constant.scale]
-        for scale in ratios:
-            if not float(scale / output.scale) < high:
-                raise ValueError(
-                    f"Layer {self.name!r}: its input {x.name!r} reaches {127 * x.scale:.3g} and "
-                    f"its constant {np.abs(self.value).max():.3g}, but its output's range is next "
-                    "to nothing beside them. Calibrate with images that reach it."
-                )
+            scales = x.scale, self.constant.scale
+            exact = arithmetic.adds_exactly(*(float(scale / output.scale) for scale in scales))
+        if not exact:
+            raise ValueError(
+                f"Layer {self.name!r}: its input {x.name!r} reaches {127 * x.scale:.3g} and "
+                f"its constant {np.abs(self.value).max():.3g}, but its output's range is next "
+                "to nothing beside them. Calibrate with images that reach it."
+            )
 
 
 def _known(operation, name):

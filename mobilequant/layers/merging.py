@@ -112,16 +112,14 @@ class QuantizedAdd(_Merge):
         return a + b
 
     def check(self, inputs, output):
-        _, largest = arithmetic.ADD_RATIOS
-        for source in inputs:
-            ratio = float(source.scale / output.scale)
-            if not ratio < largest:
-                raise ValueError(
-                    f"Layer {self.name!r}: its input {source.name!r} has {ratio:.3g} times the "
-                    f"scale of its output; the device adds exactly below {largest:g} times. Its "
-                    "output holds next to nothing of its inputs' range: calibrate with images "
-                    "that reach this layer."
-                )
+        ratios = [float(source.scale / output.scale) for source in inputs]
+        if not arithmetic.adds_exactly(*ratios):
+            raise ValueError(
+                f"Layer {self.name!r}: its inputs {', '.join(repr(x.name) for x in inputs)} have "
+                f"{' and '.join(f'{ratio:.3g}' for ratio in ratios)} times the scale of its "
+                "output, which the device does not add exactly. Its output holds next to nothing "
+                "of its inputs' range: calibrate with images that reach this layer."
+            )
 
 
 @keras.saving.register_keras_serializable(package="mobilequant")

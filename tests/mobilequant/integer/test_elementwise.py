@@ -55,10 +55,11 @@ def grids(random, kind):
         a = random_grid(random)
         scale = output.scale * within(random, (2**-16, 256)) / a.scale
         return a, Grid(np.float32(scale), zero_point(random)), output
-    a, b = (
-        Grid(np.float32(output.scale * within(random, (2**-10, 256))), zero_point(random))
-        for _ in range(2)
-    )
+    while True:
+        ratios = [within(random, (2**-10, 256)) for _ in range(2)]
+        if arithmetic.adds_exactly(*ratios):
+            break
+    a, b = (Grid(np.float32(output.scale * ratio), zero_point(random)) for ratio in ratios)
     return a, b, output
 
 
