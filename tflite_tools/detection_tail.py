@@ -10,7 +10,7 @@ from ai_edge_litert import schema_py_generated as schema
 from tflite_tools import flatbuffer
 from tflite_tools.detection import KIND, PROBABILITIES, DetectionPostProcess
 from tflite_tools.errors import InvalidModelError
-from tflite_tools.packing import pack
+from tflite_tools.serialization import serialize
 
 #: Names of its outputs in the file's signature, by their meaning and in the file's order. Runtimes
 #: that know detectors (pycoral) look for these.
@@ -58,7 +58,7 @@ def attach(model: schema.ModelT, end: DetectionPostProcess) -> bytes:
         schema.TensorMapT(name=name, tensorIndex=index)
         for name, index in zip(SIGNATURE_NAMES.values(), outputs, strict=True)
     ]
-    return pack(model)
+    return serialize(model)
 
 
 def ends_in_postprocess(model: schema.ModelT) -> bool:

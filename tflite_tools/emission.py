@@ -18,7 +18,7 @@ from mobilequant.integer.graph import (
 from tflite_tools import flatbuffer, operators
 from tflite_tools.errors import ConversionError
 from tflite_tools.float_blocks import FloatPart, convert_block
-from tflite_tools.packing import pack
+from tflite_tools.serialization import serialize
 
 #: Name of the signature under which runtimes find inputs and outputs by name.
 SIGNATURE = "serving_default"
@@ -108,7 +108,7 @@ class _File:
                 else index
                 for tensor, index in zip(graph.outputs, outputs, strict=True)
             ]
-        return pack(self._model(inputs, outputs))
+        return serialize(self._model(inputs, outputs))
 
     # What encoders call.
 

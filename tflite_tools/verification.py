@@ -21,7 +21,7 @@ from tflite_tools import detection, detection_tail, flatbuffer
 from tflite_tools.agreement import Agreement, FloatAgreement, IndexAgreement
 from tflite_tools.batches import batches
 from tflite_tools.interpreter import Interpreter, Port
-from tflite_tools.packing import pack
+from tflite_tools.serialization import serialize
 from tflite_tools.verification_report import STEPS_BEHIND_FLOAT, Verification
 
 _UINT8_OFFSET = 128
@@ -98,7 +98,7 @@ class Comparison:
             if detection_tail.ends_in_postprocess(model):
                 self._whole, self._detections = Interpreter(data, kernels=kernels), 0
                 model = detection_tail.detach(model, path)
-                data = pack(model)
+                data = serialize(model)
             self._file = Interpreter(data, kernels=kernels)
         except RuntimeError as error:
             raise ValueError(f"{path}: {error}") from error
@@ -200,7 +200,7 @@ def with_outputs(model: schema.ModelT, indices: list[int]) -> bytes:
     outputs, signatures = main.outputs, model.signatureDefs
     try:
         main.outputs, model.signatureDefs = np.array(indices, np.int32), None
-        return pack(model)
+        return serialize(model)
     finally:
         main.outputs, model.signatureDefs = outputs, signatures
 

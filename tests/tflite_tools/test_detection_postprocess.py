@@ -16,7 +16,7 @@ from tflite_tools import flatbuffer
 from tflite_tools.detection import require_fit
 from tflite_tools.detection_tail import SIGNATURE_NAMES, attach, detach
 from tflite_tools.interpreter import Interpreter
-from tflite_tools.packing import pack
+from tflite_tools.serialization import serialize
 
 SIZE = 96
 PIXEL = 1 / SIZE
@@ -201,7 +201,7 @@ def test_detach_undoes_attach(tmp_path):
     end = tflite_tools.DetectionPostProcess.of(Detector.of(detector_model()))
     attached = attach(model, end)
     assert attached == (tmp_path / "m.tflite").read_bytes()
-    assert pack(model) == before, "attach must leave the model as it is"
+    assert serialize(model) == before, "attach must leave the model as it is"
     again = detach(flatbuffer.parse(attached)).subgraphs[0]
     assert list(again.outputs) == list(model.subgraphs[0].outputs)
     assert len(again.tensors) == len(model.subgraphs[0].tensors)
@@ -213,7 +213,7 @@ def test_a_file_of_other_hands(tmp_path):
     qmodel, _ = convert(path)
     model = flatbuffer.read(path)
     del model.subgraphs[0].operators[-2]
-    path.write_bytes(pack(model))
+    path.write_bytes(serialize(model))
     with pytest.raises(tflite_tools.InvalidModelError, match="m.tflite: ends in .* as tflite_tool"):
         tflite_tools.verify(qmodel, path, images(1))
 

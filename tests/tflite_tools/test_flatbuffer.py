@@ -8,8 +8,9 @@ import pytest
 
 import tflite_tools
 from tflite_tools import InvalidModelError, flatbuffer
-from tflite_tools.emission import emit, pack
+from tflite_tools.emission import emit
 from tflite_tools.interpreter import Interpreter
+from tflite_tools.serialization import serialize
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +95,7 @@ def test_indices_that_lead_nowhere(sound, fault):
     model = flatbuffer.parse(sound)
     fault(model)
     with pytest.raises(InvalidModelError, match="a broken model"):
-        flatbuffer.parse(pack(model))
+        flatbuffer.parse(serialize(model))
 
 
 def test_tables_shared_to_exhaust_the_reader(sound):
@@ -122,7 +123,7 @@ def test_sound_after_packing_again(sound):
     model = flatbuffer.parse(sound)
     inputs = frozen_graphs.random_inputs(frozen_graphs.classifier(), 2)
     np.testing.assert_array_equal(
-        Interpreter(pack(model)).run(*inputs)[0], Interpreter(sound).run(*inputs)[0]
+        Interpreter(serialize(model)).run(*inputs)[0], Interpreter(sound).run(*inputs)[0]
     )
 
 

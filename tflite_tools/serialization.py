@@ -10,7 +10,7 @@ _IDENTIFIER = b"TFL3"
 _ALIGNMENT = 16  # of constants, demanded by the schema; kernels read them in place
 
 
-def pack(model: schema.ModelT) -> bytes:
+def serialize(model: schema.ModelT) -> bytes:
     """Serializes a model of the schema's object API, constants aligned as runtimes want them."""
     builder = flatbuffers.Builder(1024)
     buffers = model.buffers
