@@ -1,6 +1,7 @@
 """Segmentation and detection, from data set to integer-only file.
 
 python benchmarks/dense segmentation --help
+python benchmarks/dense detection --help
 """
 
 import importlib
@@ -12,7 +13,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "benchmarks"), str(ROOT)]
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-TASKS = ("segmentation",)
+TASKS = ("segmentation", "detection")
 
 
 def main():

@@ -12,21 +12,19 @@ int8. CamVid's two parts are training and validation; no setting was chosen on a
 from __future__ import annotations
 
 import argparse
-import json
-import pathlib
 import time
 
 import common
 import keras
 import numpy as np
+from dense import results
 
 import mobilequant as mq
 import tflite_tools
+from mobilequant.cli.pictures import colour
 from mobilequant.data import load_segmentation
 from mobilequant.tasks.metrics import mean_iou
 from mobilequant.training.fit import cosine_schedule
-
-IMAGENET = "reference/imagenet/mobilenet_v2_1.0_224_imagenet.weights.h5"
 
 #: Minutes of one epoch of 367 images at 360×480 on 2 cores, to say before it starts.
 EPOCH_MINUTES = 2.0
@@ -34,20 +32,15 @@ EPOCH_MINUTES = 2.0
 #: Images for calibration, and images in the picture.
 CALIBRATION, SHOWN = 64, 4
 
+#: What a float training depends on.
+SETTINGS = ("backbone", "epochs", "image_size", "batch_size", "learning_rate", "seed", "limit")
+
 
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--backbone", default="MobileNetV2")
-    parser.add_argument("--epochs", type=int, default=30)
-    parser.add_argument("--quantized-epochs", type=int, default=2)
-    parser.add_argument("--image-size", type=int, nargs=2, default=(360, 480))
-    parser.add_argument("--batch-size", type=int, default=8)
-    parser.add_argument("--learning-rate", type=float, default=1e-3)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--limit", type=int, help="images of a split, for a quick trial")
-    parser.add_argument("--output", type=pathlib.Path, help="instead of the results folder")
+    results.add_arguments(parser, epochs=16, quantized_epochs=2, image_size=(360, 480))
     arguments = parser.parse_args()
     share = arguments.image_size[0] * arguments.image_size[1] / (360 * 480)
     minutes = EPOCH_MINUTES * share * (arguments.epochs + 2 * arguments.quantized_epochs)
@@ -57,7 +50,6 @@ def main():
         flush=True,
     )
     keras.utils.set_random_seed(arguments.seed)
-    common.WORK.mkdir(parents=True, exist_ok=True)
     data = load_segmentation(
         "camvid",
         data_dir=common.SHARED / "data",
@@ -66,7 +58,7 @@ def main():
         seed=arguments.seed,
         limit=arguments.limit,
     )
-    write(arguments, measure(arguments, data))
+    results.write("segmentation", arguments, SETTINGS, measure(arguments, data))
 
 
 def measure(arguments, data) -> dict:
@@ -104,19 +96,14 @@ def trained(arguments, data):
     """The float model, and the seconds that its training took in this run."""
     options = {"input_shape": data.image_shape, "output_stride": 16}
     if arguments.backbone == "MobileNetV2":
-        options["backbone_weights"] = common.SHARED / IMAGENET
+        options["backbone_weights"] = common.SHARED / results.IMAGENET
     model = mq.models.LRASPP(arguments.backbone, data.num_classes, dropout=0.1, **options)
     steps = data.sizes["train"] // arguments.batch_size * arguments.epochs
     compile_segmenter(model, data, cosine_schedule(arguments.learning_rate, steps, steps // 20))
-    key = "-".join(str(getattr(arguments, name)) for name in SETTINGS).replace(" ", "")
-    backup = keras.callbacks.BackupAndRestore(common.WORK / f"dense_{key}", delete_checkpoint=False)
+    backup = results.backup("segmentation", arguments, SETTINGS)
     started = time.perf_counter()
     model.fit(data.train, epochs=arguments.epochs, shuffle=False, verbose=2, callbacks=[backup])
     return model, time.perf_counter() - started
-
-
-#: What a float training depends on.
-SETTINGS = ("backbone", "epochs", "image_size", "batch_size", "learning_rate", "seed", "limit")
 
 
 def compile_segmenter(model, data, learning_rate):
@@ -152,48 +139,26 @@ def scored(logits, data, evaluation) -> dict:
 
 def draw(arguments, data, evaluation, floats, integers):
     """Some validation images with their masks: true, float, int8."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
     images, masks = next(iter(evaluation))
     columns = (
         ("image", (np.asarray(images) + 1) / 2),
-        ("mask", np.asarray(masks)),
-        ("float", floats[0].argmax(-1)),
-        ("int8 file", integers[0].argmax(-1)),
+        ("mask", coloured(np.asarray(masks), data.void_label)),
+        ("float", coloured(floats[0].argmax(-1))),
+        ("int8 file", coloured(integers[0].argmax(-1))),
     )
-    count = min(SHOWN, len(images))
-    figure, axes = pyplot.subplots(count, 4, figsize=(14, 2.7 * count), squeeze=False)
-    for row, line in enumerate(axes):
-        for axis, (title, values) in zip(line, columns, strict=True):
-            void = data.void_label
-            shown = values[row]
-            if title != "image":
-                shown = np.ma.masked_equal(shown, -1 if void is None else void)
-            axis.imshow(shown, cmap="tab20", vmin=0, vmax=19, interpolation="nearest")
-            axis.set_axis_off()
-            if row == 0:
-                axis.set_title(title)
-    figure.tight_layout()
-    figure.savefig(results_of(arguments).with_suffix(f".{arguments.backbone}.png"), dpi=80)
-
-
-def results_of(arguments) -> pathlib.Path:
-    return arguments.output or common.RESULTS / "dense_segmentation.json"
-
-
-def write(arguments, figures):
-    path = results_of(arguments)
-    former = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"results": {}}
-    settings = {key: getattr(arguments, key) for key in SETTINGS if key != "backbone"}
-    settings["quantized_epochs"] = arguments.quantized_epochs
-    entry = {**figures, "settings": settings}
-    common.write_document(
-        path, "dense_segmentation", {**former["results"], arguments.backbone: entry}, {}
+    results.save_grid(
+        results.path_of("segmentation", arguments).with_suffix(f".{arguments.backbone}.png"),
+        [title for title, _ in columns],
+        [[values[i] for _, values in columns] for i in range(min(SHOWN, len(images)))],
     )
-    print(f"wrote {path}")
+
+
+def coloured(masks, void=None) -> np.ndarray:
+    """Masks as RGB, void black."""
+    colours = np.array([colour(number) for number in range(masks.max() + 1)], np.uint8)
+    if void is not None:
+        colours[void:] = 0
+    return colours[masks]
 
 
 if __name__ == "__main__":

@@ -1,0 +1,76 @@
+"""What both tasks share: arguments, interrupted trainings, where figures and pictures go."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+
+import common
+import keras
+
+IMAGENET = "reference/imagenet/mobilenet_v2_1.0_224_imagenet.weights.h5"
+
+
+def add_arguments(parser, *, epochs: int, quantized_epochs: int, image_size: tuple[int, int]):
+    """The arguments of a training, with a task's own defaults."""
+    parser.add_argument("--backbone", default="MobileNetV2")
+    parser.add_argument("--epochs", type=int, default=epochs)
+    parser.add_argument("--quantized-epochs", type=int, default=quantized_epochs)
+    parser.add_argument("--image-size", type=int, nargs=2, default=image_size)
+    parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--limit", type=int, help="images of a split, for a quick trial")
+    parser.add_argument("--output", type=pathlib.Path, help="instead of the results folder")
+
+
+def backup(task: str, arguments, settings) -> keras.callbacks.BackupAndRestore:
+    """Lets a training go on where it was interrupted, if its settings are the same."""
+    key = "-".join(str(getattr(arguments, name)) for name in settings).replace(" ", "")
+    common.WORK.mkdir(parents=True, exist_ok=True)
+    folder = common.WORK / f"dense_{task}_{key}"
+    return keras.callbacks.BackupAndRestore(folder, delete_checkpoint=False)
+
+
+def path_of(task: str, arguments) -> pathlib.Path:
+    """Where figures go."""
+    return arguments.output or common.RESULTS / f"dense_{task}.json"
+
+
+def write(task: str, arguments, settings, figures: dict) -> None:
+    """Writes the figures of one backbone, beside those of others."""
+    path = path_of(task, arguments)
+    former = json.loads(path.read_text(encoding="utf-8"))["results"] if path.exists() else {}
+    used = {name: getattr(arguments, name) for name in settings if name != "backbone"}
+    used["quantized_epochs"] = arguments.quantized_epochs
+    entry = {**figures, "settings": used}
+    common.write_document(path, f"dense_{task}", {**former, arguments.backbone: entry}, {})
+    print(f"wrote {path}")
+
+
+def save_grid(path: pathlib.Path, titles, rows) -> None:
+    """Pictures side by side, a line an image.
+
+    Args:
+        path: The PNG file.
+        titles: One a column.
+        rows: Of each line its images, RGB.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(
+        len(rows), len(titles), figsize=(4 * len(titles), 3 * len(rows)), squeeze=False
+    )
+    for axis, title in zip(axes[0], titles, strict=True):
+        axis.set_title(title)
+    for line, images in zip(axes, rows, strict=True):
+        for axis, image in zip(line, images, strict=True):
+            axis.imshow(image, interpolation="nearest")
+            axis.set_axis_off()
+    figure.tight_layout()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=80)
+    print(f"wrote {path}")
