@@ -1,11 +1,19 @@
-"""tflite_tools: a quantized Keras model in, a verified `.tflite` file out."""
+"""tflite_tools: a quantized Keras model in, a verified `.tflite` file out.
 
-from tflite_tools.benchmarking import Benchmark, benchmark
-from tflite_tools.conversion import Report, convert
-from tflite_tools.detection import DetectionPostProcess
-from tflite_tools.errors import ConversionError, InvalidModelError
-from tflite_tools.inspection import Inspection, inspect
-from tflite_tools.verification import Verification, verify
+What is listed here is imported when it is first used: a tool that only reads files starts
+without TensorFlow and Keras.
+"""
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tflite_tools.benchmarking import Benchmark, benchmark
+    from tflite_tools.conversion import Report, convert
+    from tflite_tools.detection import DetectionPostProcess
+    from tflite_tools.errors import ConversionError, InvalidModelError
+    from tflite_tools.inspection import Inspection, inspect
+    from tflite_tools.verification import Verification, verify
 
 __all__ = [
     "Benchmark",
@@ -20,3 +28,31 @@ __all__ = [
     "inspect",
     "verify",
 ]
+
+#: The module of each public name; a test holds the three lists together.
+_MODULES = {
+    "Benchmark": "benchmarking",
+    "ConversionError": "errors",
+    "DetectionPostProcess": "detection",
+    "Inspection": "inspection",
+    "InvalidModelError": "errors",
+    "Report": "conversion",
+    "Verification": "verification",
+    "benchmark": "benchmarking",
+    "convert": "conversion",
+    "inspect": "inspection",
+    "verify": "verification",
+}
+
+
+def __getattr__(name: str):
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = importlib.import_module(f"{__name__}.{_MODULES[name]}")
+    value = module if name == _MODULES[name] else getattr(module, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__():
+    return sorted({*globals(), *__all__})

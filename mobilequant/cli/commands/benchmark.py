@@ -43,10 +43,8 @@ def run(arguments) -> None:
     """Measures."""
     paths = [files.check_input(path, ".tflite") for path in arguments.files]
 
-    from mobilequant.cli.quiet import import_tensorflow, quiet
-
-    import_tensorflow()
     import tflite_tools
+    from mobilequant.cli.quiet import quiet
 
     with quiet():
         result = tflite_tools.benchmark(

@@ -24,9 +24,6 @@ def run(arguments) -> None:
     """Inspects."""
     path = files.check_input(arguments.file, ".tflite")
 
-    from mobilequant.cli.quiet import import_tensorflow
-
-    import_tensorflow()
     import tflite_tools
 
     found = tflite_tools.inspect(path)
