@@ -10,7 +10,10 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-import tensorflow as tf
+
+from mobilequant.lazy import LazyModule
+
+tf = LazyModule("tensorflow")
 
 #: A code is so many times the offset of (centre y, centre x, log height, log width).
 SCALE_FACTORS = (10.0, 10.0, 5.0, 5.0)

@@ -7,13 +7,15 @@ import json
 
 import keras
 import numpy as np
-import tensorflow as tf
 
+from mobilequant.lazy import LazyModule
 from mobilequant.tasks.detection.anchors import AnchorSettings, make_anchors
 from mobilequant.tasks.detection.coding import SCALE_FACTORS, decode
 from mobilequant.tasks.detection.losses import BoxLoss, FocalLoss, HardNegativeLoss
 from mobilequant.tasks.detection.suppression import Detections, suppress
 from mobilequant.tasks.detection.targets import Targets
+
+tf = LazyModule("tensorflow")
 
 
 @dataclasses.dataclass(frozen=True)

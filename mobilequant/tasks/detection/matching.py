@@ -5,7 +5,9 @@ overlaps it most, then every other anchor whose overlap with an object exceeds a
 it as well.
 """
 
-import tensorflow as tf
+from mobilequant.lazy import LazyModule
+
+tf = LazyModule("tensorflow")
 
 #: What `match` says of an anchor that no object is given to: it learns that there is none, …
 BACKGROUND = -1

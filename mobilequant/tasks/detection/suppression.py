@@ -1,8 +1,12 @@
 """Non-maximum suppression: of many boxes around one object the best."""
 
+from __future__ import annotations
+
 from typing import NamedTuple
 
-import tensorflow as tf
+from mobilequant.lazy import LazyModule
+
+tf = LazyModule("tensorflow")
 
 
 class Detections(NamedTuple):

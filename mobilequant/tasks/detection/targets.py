@@ -1,9 +1,10 @@
 """What a detector is to predict for an image: objects matched to anchors, as numbers."""
 
-import tensorflow as tf
-
+from mobilequant.lazy import LazyModule
 from mobilequant.tasks.detection.coding import SCALE_FACTORS, encode
 from mobilequant.tasks.detection.matching import IGNORED, match
+
+tf = LazyModule("tensorflow")
 
 
 class Targets:

@@ -4,10 +4,12 @@ from collections.abc import Mapping
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from mobilequant.extras import require_pycocotools
+from mobilequant.lazy import LazyModule
 from mobilequant.tasks.metrics.coco import CocoResult, coco_map
+
+tf = LazyModule("tensorflow")
 
 
 @keras.saving.register_keras_serializable("mobilequant")
