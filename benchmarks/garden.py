@@ -13,17 +13,17 @@ a model is done: results/garden.json; `mobilequant models` prints the table.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import pathlib
-import subprocess
 import sys
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "benchmarks"), str(ROOT)]
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+from models_in_turn import ModelsInTurn, sample  # noqa: E402
 
 #: Rows of the table: name, builder, options.
 MODELS = {
@@ -52,64 +52,23 @@ TRAINING_SIZE, BATCH = 96, 16
 #: Images at the model's own size for calibration, and others for the comparison with Keras.
 CALIBRATION, COMPARED = 16, 16
 
-MINUTES = 2
 
-
-def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("names", nargs="*", help="models; all by default")
-    parser.add_argument("--steps", type=int, default=30, help="training steps of each model")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--runs", type=int, default=60, help="timed runs of each file")
-    parser.add_argument("--list", action="store_true")
-    parser.add_argument("--output", type=pathlib.Path, help="instead of results/garden.json")
-    parser.add_argument("--one", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.one:
-        print(json.dumps(measure(arguments.one, arguments)), flush=True)
-        return 0
-    unknown = sorted(set(arguments.names) - set(MODELS))
-    if unknown:
-        parser.error(f"unknown models {unknown}; they are {', '.join(MODELS)}")
-    names = arguments.names or list(MODELS)
-    print(f"{len(names)} models, about {MINUTES * len(names)} minutes.", flush=True)
-    if arguments.list:
-        print("\n".join(names))
-        return 0
-    return direct(names, arguments)
-
-
-def direct(names, arguments):
-    """Measures each model in a process of its own and writes what is there so far."""
-    import common
-
-    output = arguments.output or common.RESULTS / "garden.json"
-    settings = {key: getattr(arguments, key) for key in ("steps", "seed", "runs")}
-    settings |= {"training_size": TRAINING_SIZE, "compared": COMPARED}
-    found = {}
-    if output.exists():
-        former = json.loads(output.read_text(encoding="utf-8"))
-        found = former["results"] if former["settings"] == settings else {}
-    failed = []
-    for name in names:
-        started = time.perf_counter()
-        script = [sys.executable, str(pathlib.Path(__file__).resolve()), "--one", name]
-        options = [f"--{key}={getattr(arguments, key)}" for key in ("steps", "seed", "runs")]
-        process = subprocess.run([*script, *options], stdout=subprocess.PIPE, text=True)
-        lines = [line for line in process.stdout.splitlines() if line.startswith("{")]
-        if process.returncode or not lines:
-            failed.append(name)
-            print(f"{name}: failed", flush=True)
-            continue
-        found[name] = json.loads(lines[-1])
-        order = {key: found[key] for key in MODELS if key in found}
-        common.write_document(output, "garden", order, settings)
-        if arguments.output is None and len(order) == len(MODELS):
-            pack(order)
-        print(f"{name}: {time.perf_counter() - started:.0f} s  {found[name]}", flush=True)
-    return 1 if failed else 0
+def main() -> int:
+    return ModelsInTurn(
+        script=__file__,
+        description=__doc__,
+        name="garden",
+        models=list(MODELS),
+        minutes=2,
+        numbers={
+            "steps": (30, "training steps of each model"),
+            "seed": (0, "of weights and batches"),
+            "runs": (60, "timed runs of each file"),
+        },
+        settings=lambda: {"training_size": TRAINING_SIZE, "compared": COMPARED},
+        measure=measure,
+        finished=pack,
+    ).main()
 
 
 def pack(results):
@@ -180,26 +139,6 @@ def measure(name, arguments) -> dict:
         "float_ms": floating.median,
         "speedup": floating.median / integer.median,
     }
-
-
-def sample(size, count):
-    """(images in [−1, 1], labels) of ../shared's ImageNet sample."""
-    import common
-    import numpy as np
-
-    from mobilequant.data import load_classification
-
-    data = load_classification(
-        "imagenet_sample", data_dir=common.SHARED / "data", image_size=size, batch_size=50
-    )
-    images, labels, seen = [], [], 0
-    for batch in data.test:
-        images.append(np.asarray(batch[0]))
-        labels.append(np.asarray(batch[1]))
-        seen += len(images[-1])
-        if seen >= count:
-            break
-    return np.concatenate(images)[:count], np.concatenate(labels)[:count]
 
 
 def train(model, images, labels, steps):

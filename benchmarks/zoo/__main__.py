@@ -15,18 +15,17 @@ side by side.
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import pathlib
 import resource
-import subprocess
 import sys
-import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "benchmarks"), str(ROOT)]
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import models_in_turn  # noqa: E402
+from models_in_turn import ModelsInTurn, Stopwatch  # noqa: E402
 
 #: Input sizes of the published weights.
 MODELS = {
@@ -64,65 +63,22 @@ QUANTIZED_BATCH = 8
 #: Batches that settle the statistics of batch normalization at the network's own size.
 SETTLING = 8
 
-MINUTES = 5
 
-
-def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("names", nargs="*", help="networks; all by default")
-    parser.add_argument("--steps", type=int, default=30, help="float training steps")
-    parser.add_argument("--quantized-steps", type=int, default=4, help="quantized training steps")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--list", action="store_true")
-    parser.add_argument("--output", type=pathlib.Path, help="instead of results/zoo.json")
-    parser.add_argument("--one", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.one:
-        print(json.dumps(measure(arguments.one, arguments)), flush=True)
-        return 0
-    unknown = sorted(set(arguments.names) - set(MODELS))
-    if unknown:
-        parser.error(f"unknown networks {unknown}; they are {', '.join(MODELS)}")
-    names = arguments.names or list(MODELS)
-    print(f"{len(names)} networks, about {MINUTES * len(names)} minutes.", flush=True)
-    if arguments.list:
-        print("\n".join(names))
-        return 0
-    return direct(names, arguments)
-
-
-def direct(names, arguments):
-    """Measures each network in a process of its own and writes what is there so far."""
-    import common
-
-    output = arguments.output or common.RESULTS / "zoo.json"
-    settings = {key: getattr(arguments, key) for key in ("steps", "quantized_steps", "seed")}
-    settings |= {"training_size": SIZE, "calibration": CALIBRATION, "compared": 16}
-    found = {}
-    if output.exists():
-        former = json.loads(output.read_text(encoding="utf-8"))
-        found = former["results"] if former["settings"] == settings else {}
-    failed = []
-    for name in names:
-        started = time.perf_counter()
-        script = [sys.executable, str(pathlib.Path(__file__).resolve()), "--one", name]
-        options = [
-            f"--{key.replace('_', '-')}={getattr(arguments, key)}"
-            for key in ("steps", "quantized_steps", "seed")
-        ]
-        process = subprocess.run([*script, *options], stdout=subprocess.PIPE, text=True)
-        lines = [line for line in process.stdout.splitlines() if line.startswith("{")]
-        if process.returncode or not lines:
-            failed.append(name)
-            print(f"{name}: failed", flush=True)
-            continue
-        found[name] = json.loads(lines[-1])
-        order = {key: found[key] for key in MODELS if key in found}
-        common.write_document(output, "zoo", order, settings)
-        print(f"{name}: {time.perf_counter() - started:.0f} s  {found[name]}", flush=True)
-    return 1 if failed else 0
+def main() -> int:
+    return ModelsInTurn(
+        script=__file__,
+        description=__doc__,
+        name="zoo",
+        models=list(MODELS),
+        minutes=5,
+        numbers={
+            "steps": (30, "float training steps"),
+            "quantized_steps": (4, "quantized training steps"),
+            "seed": (0, "of weights and batches"),
+        },
+        settings=lambda: {"training_size": SIZE, "calibration": CALIBRATION, "compared": 16},
+        measure=measure,
+    ).main()
 
 
 def measure(name, arguments) -> dict:
@@ -183,20 +139,6 @@ def measure(name, arguments) -> dict:
     }
 
 
-class Stopwatch:
-    """Seconds of one stage after the other."""
-
-    def __init__(self):
-        self.laps = {}
-        self.last = time.perf_counter()
-
-    def lap(self, name):
-        now = time.perf_counter()
-        self.laps[name] = round(now - self.last, 1)
-        self.last = now
-        print(f"  {name}: {self.laps[name]} s", file=sys.stderr, flush=True)
-
-
 def trained(name, steps):
     """The network at its own size, with weights and statistics of a network at work."""
     import keras
@@ -235,22 +177,8 @@ def settle(model, name):
 
 def sample(name, size, count):
     """(images as the network takes them, labels) of ../shared's ImageNet sample."""
-    import common
-    import numpy as np
-
-    from mobilequant.data import load_classification
-
-    data = load_classification(
-        "imagenet_sample", data_dir=common.SHARED / "data", image_size=size, batch_size=16
-    )
-    images, labels = [], []
-    for image, label in data.test.unbatch().take(count).as_numpy_iterator():
-        images.append(image)
-        labels.append(label)
-    images = np.stack(images)
-    if name.startswith(SCALING):
-        images = (images + 1) * 127.5
-    return images, np.stack(labels)
+    images, labels = models_in_turn.sample(size, count)
+    return (images + 1) * 127.5 if name.startswith(SCALING) else images, labels
 
 
 if __name__ == "__main__":

@@ -16,19 +16,18 @@ Results are written as soon as a network is done, to results/zoo_tfmot.json.
 
 from __future__ import annotations
 
-import argparse
 import collections
-import json
 import os
 import pathlib
 import resource
-import subprocess
 import sys
-import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "benchmarks"), str(ROOT)]
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import common  # noqa: E402
+from models_in_turn import ModelsInTurn, Stopwatch, sample  # noqa: E402
 
 #: Input sizes of the published weights.
 MODELS = {
@@ -59,63 +58,29 @@ UNTRAINED = ("VGG16",)
 PASSES, ROUNDS, PASS_BATCH, COMPARED = 4, 2, 4, 16
 
 DECAY = 0.999
-MINUTES = 3
 
 
-def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("names", nargs="*", help="networks; by default those without a result")
-    parser.add_argument("--steps", type=int, default=20, help="float training steps")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--list", action="store_true")
-    parser.add_argument("--output", type=pathlib.Path, help="instead of results/zoo_tfmot.json")
-    parser.add_argument("--one", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.one:
-        print(json.dumps(measure(arguments.one, arguments)), flush=True)
-        return 0
-    unknown = sorted(set(arguments.names) - set(MODELS))
-    if unknown:
-        parser.error(f"unknown networks {unknown}; they are {', '.join(MODELS)}")
-    return direct(arguments)
-
-
-def direct(arguments):
-    """Measures each network in a process of its own and writes what is there so far."""
-    import common
-
-    output = arguments.output or common.RESULTS / "zoo_tfmot.json"
-    settings = {"steps": arguments.steps, "seed": arguments.seed, "training_size": SIZE}
-    settings |= {"passes": PASSES * ROUNDS, "pass_batch": PASS_BATCH, "compared": COMPARED}
-    settings |= common.versions("tf_keras", "tensorflow-model-optimization")
-    found = {}
-    if output.exists():
-        former = json.loads(output.read_text(encoding="utf-8"))
-        found = former["results"] if former["settings"] == settings else {}
-    names = arguments.names or [name for name in MODELS if name not in found]
-    print(f"{len(names)} networks, about {MINUTES * len(names)} minutes.", flush=True)
-    if arguments.list:
-        print("\n".join(names))
-        return 0
-    failed = []
-    for i, name in enumerate(names):
-        started = time.perf_counter()
-        script = [sys.executable, str(pathlib.Path(__file__).resolve()), "--one", name]
-        options = [f"--steps={arguments.steps}", f"--seed={arguments.seed}"]
-        process = subprocess.run([*script, *options], stdout=subprocess.PIPE, text=True)
-        lines = [line for line in process.stdout.splitlines() if line.startswith("{")]
-        result = json.loads(lines[-1]) if lines and not process.returncode else None
-        if result is None:
-            failed.append(name)
-        else:
-            found[name] = result
-            order = {key: found[key] for key in MODELS if key in found}
-            common.write_document(output, "zoo_tfmot", order, settings)
-        seconds = time.perf_counter() - started
-        print(f"{i + 1} of {len(names)}, {name}: {seconds:.0f} s  {result}", flush=True)
-    return 1 if failed else 0
+def main() -> int:
+    return ModelsInTurn(
+        script=__file__,
+        description=__doc__,
+        name="zoo_tfmot",
+        models=list(MODELS),
+        minutes=3,
+        numbers={
+            "steps": (20, "float training steps"),
+            "seed": (0, "of weights and batches"),
+        },
+        settings=lambda: {
+            "training_size": SIZE,
+            "passes": PASSES * ROUNDS,
+            "pass_batch": PASS_BATCH,
+            "compared": COMPARED,
+            **common.versions("tf_keras", "tensorflow-model-optimization"),
+        },
+        measure=measure,
+        missing_only=True,
+    ).main()
 
 
 def measure(name, arguments) -> dict:
@@ -158,20 +123,6 @@ def measure(name, arguments) -> dict:
     return figures
 
 
-class Stopwatch:
-    """Seconds of one stage after the other."""
-
-    def __init__(self):
-        self.laps = {}
-        self.last = time.perf_counter()
-
-    def lap(self, name):
-        now = time.perf_counter()
-        self.laps[name] = round(now - self.last, 1)
-        self.last = now
-        print(f"  {name}: {self.laps[name]} s", file=sys.stderr, flush=True)
-
-
 def build(tf_keras, name, size):
     network = getattr(tf_keras.applications, name)
     return network(weights=None, input_shape=(size, size, 3), classifier_activation=None)
@@ -193,21 +144,6 @@ def trained_weights(tf_keras, name, count):
     small.compile(tf_keras.optimizers.Adam(1e-3), loss, jit_compile=False)
     small.fit(images, labels, BATCH, epochs=-(-count * BATCH // len(images)), verbose=0)
     return small.get_weights()
-
-
-def sample(size, count):
-    """(images from −1 to 1, labels) of ../shared's ImageNet sample."""
-    import common
-    import numpy as np
-
-    from mobilequant.data import load_classification
-
-    data = load_classification(
-        "imagenet_sample", data_dir=common.SHARED / "data", image_size=size, batch_size=16
-    )
-    pairs = list(data.test.unbatch().take(count).as_numpy_iterator())
-    images, labels = zip(*pairs, strict=True)
-    return np.stack(images), np.stack(labels)
 
 
 def find_ranges(qmodel, images):
@@ -313,7 +249,6 @@ def compare(results, expected) -> dict:
 
 def ours(qmodel, name, images, results, scale, zero_point) -> dict:
     """The file that `from_tfmot` leads to, against TFMOT's own."""
-    import common
     import numpy as np
 
     import mobilequant as mq

@@ -12,57 +12,37 @@ from mobilequant import integer
 from mobilequant.integer import arithmetic
 from mobilequant.integer.arithmetic import Grid
 from mobilequant.layers.frozen import on_grid
-from mobilequant.layers.selecting import reduced_shape
+from mobilequant.layers.selecting import OverAxes
 from mobilequant.layers.structure import Unweighted
 
 _FLOAT = {"mean": ops.mean, "sum": ops.sum}
 
 
 @keras.saving.register_keras_serializable(package="mobilequant")
-class Reduction(keras.layers.Layer):
+class Reduction(OverAxes, keras.layers.Layer):
     """The mean or the sum over some dimensions, as `keras.ops` in the graph give them.
 
     Args:
         kind: "mean" or "sum".
-        axes: Dimensions, the batch being 0, which is none of them.
-        keepdims: Whether they stay, as size 1.
+        axes, keepdims: As in `OverAxes`.
     """
 
     def __init__(self, kind, axes, keepdims=False, **kwargs):
-        super().__init__(**kwargs)
-        self.kind, self.axes, self.keepdims = kind, tuple(axes), keepdims
+        super().__init__(kind, axes, keepdims, **kwargs)
         self.built = True
 
     def call(self, inputs):
         return _FLOAT[self.kind](inputs, axis=self.axes, keepdims=self.keepdims)
 
-    def compute_output_shape(self, input_shape):
-        return reduced_shape(input_shape, self.axes, self.keepdims)
-
-    def get_config(self):
-        own = {"kind": self.kind, "axes": self.axes, "keepdims": self.keepdims}
-        return {**super().get_config(), **own}
-
 
 @keras.saving.register_keras_serializable(package="mobilequant")
-class QuantizedReduction(Unweighted):
+class QuantizedReduction(OverAxes, Unweighted):
     """A quantized `Reduction`: MEAN on the device, for a sum with a MUL by the count behind it.
 
     Args:
         kind, axes, keepdims: As in `Reduction`.
         activations: `Scheme` of the output.
     """
-
-    def __init__(self, kind, axes, keepdims=False, **kwargs):
-        super().__init__(**kwargs)
-        self.kind, self.axes, self.keepdims = kind, tuple(axes), keepdims
-
-    def get_config(self):
-        own = {"kind": self.kind, "axes": self.axes, "keepdims": self.keepdims}
-        return {**super().get_config(), **own}
-
-    def compute_output_shape(self, input_shape):
-        return reduced_shape(input_shape, self.axes, self.keepdims)
 
     def infer_float(self, x, observing):
         return _FLOAT[self.kind](x, axis=self.axes, keepdims=self.keepdims)

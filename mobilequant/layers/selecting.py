@@ -45,38 +45,46 @@ class Slice(keras.layers.Layer):
         return [slice(*part) for part in zip(self.begin, self.end, self.strides, strict=True)]
 
 
-@keras.saving.register_keras_serializable(package="mobilequant")
-class Extreme(keras.layers.Layer):
-    """The largest or smallest value over some dimensions.
+class OverAxes:
+    """For layers that make one value of many: which dimensions, and whether they stay.
 
     Args:
-        kind: "max" or "min".
+        kind: What is made of the values.
         axes: Dimensions, the batch being 0, which is none of them.
         keepdims: Whether they stay, as size 1.
+        kwargs: Of the layer.
     """
 
     def __init__(self, kind, axes, keepdims=False, **kwargs):
         super().__init__(**kwargs)
         self.kind, self.axes, self.keepdims = kind, tuple(axes), keepdims
-        self.built = True
-
-    def call(self, inputs):
-        function = {"max": ops.max, "min": ops.min}[self.kind]
-        return function(inputs, axis=self.axes, keepdims=self.keepdims)
 
     def compute_output_shape(self, input_shape):
-        return reduced_shape(input_shape, self.axes, self.keepdims)
+        if self.keepdims:
+            return tuple(1 if i in self.axes else size for i, size in enumerate(input_shape))
+        return tuple(size for i, size in enumerate(input_shape) if i not in self.axes)
 
     def get_config(self):
         own = {"kind": self.kind, "axes": self.axes, "keepdims": self.keepdims}
         return {**super().get_config(), **own}
 
 
-def reduced_shape(shape, axes, keepdims) -> tuple:
-    """A shape once some dimensions are reduced to one value."""
-    if keepdims:
-        return tuple(1 if axis in axes else size for axis, size in enumerate(shape))
-    return tuple(size for axis, size in enumerate(shape) if axis not in axes)
+@keras.saving.register_keras_serializable(package="mobilequant")
+class Extreme(OverAxes, keras.layers.Layer):
+    """The largest or smallest value over some dimensions.
+
+    Args:
+        kind: "max" or "min".
+        axes, keepdims: As in `OverAxes`.
+    """
+
+    def __init__(self, kind, axes, keepdims=False, **kwargs):
+        super().__init__(kind, axes, keepdims, **kwargs)
+        self.built = True
+
+    def call(self, inputs):
+        function = {"max": ops.max, "min": ops.min}[self.kind]
+        return function(inputs, axis=self.axes, keepdims=self.keepdims)
 
 
 @keras.saving.register_keras_serializable(package="mobilequant")
