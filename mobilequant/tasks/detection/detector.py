@@ -109,11 +109,15 @@ class Detector:
     def detect(self, outputs: dict, **suppression) -> Detections:
         """What is in the images.
 
+        Boxes are cut off at the image's edge after suppression, so that it compares the boxes that
+        LiteRT's TFLite_Detection_PostProcess compares, which cuts nothing off.
+
         Args:
             outputs: as for `decode`.
             suppression: options of `suppress`, such as `score_threshold`.
         """
-        return suppress(*self.decode(outputs), **suppression)
+        found = suppress(*self.decode(outputs, clip=False), **suppression)
+        return found._replace(boxes=tf.clip_by_value(found.boxes, 0.0, 1.0))
 
     def get_config(self) -> dict:
         """The attributes, as JSON can hold them."""

@@ -37,6 +37,9 @@ def suppress(
 ) -> Detections:
     """Of each class the boxes of highest score that overlap no better one of that class.
 
+    Of equal scores, which integers give often, that of the first class and then of the first
+    anchor is the better one, as in LiteRT's TFLite_Detection_PostProcess.
+
     Args:
         boxes: (batch, anchors, 4), (ymin, xmin, ymax, xmax) in shares of the image; decoded.
         scores: (batch, anchors, classes), in [0, 1], without the background.
@@ -55,15 +58,34 @@ def suppress(
             "suppress takes boxes of shape (batch, anchors, 4) and scores of shape (batch, "
             f"anchors, classes), got {boxes.shape} and {scores.shape}"
         )
+    ranks = _ranks(scores)
     found = tf.image.combined_non_max_suppression(
         boxes[:, :, None],
-        scores,
+        tf.where(scores > score_threshold, ranks, 0.0),
         max_output_size_per_class=max_per_class or max_detections,
         max_total_size=max_detections,
         iou_threshold=iou_threshold,
-        score_threshold=score_threshold,
+        score_threshold=0.5,
         clip_boxes=False,
     )
     exists = tf.range(max_detections) < found.valid_detections[:, None]
     classes = tf.where(exists, tf.cast(found.nmsed_classes, "int32"), -1)
-    return Detections(found.nmsed_boxes, found.nmsed_scores, classes, found.valid_detections)
+    descending = tf.sort(tf.reshape(scores, (tf.shape(scores)[0], -1)), direction="DESCENDING")
+    places = tf.shape(descending)[1] - tf.cast(found.nmsed_scores, "int32")
+    places = tf.where(exists, places, 0)
+    kept = tf.where(exists, tf.gather(descending, places, batch_dims=1), 0.0)
+    return Detections(found.nmsed_boxes, kept, classes, found.valid_detections)
+
+
+def _ranks(scores):
+    """Of each image's scores, from their number for the best down to 1; no two are the same.
+
+    TensorFlow's suppression takes equal scores in any order. Ranks are exact in float32 for up to
+    16 million scores an image.
+    """
+    batch, anchors, classes = tf.unstack(tf.shape(scores))
+    by_class = tf.reshape(tf.transpose(scores, (0, 2, 1)), (batch, -1))
+    order = tf.argsort(by_class, direction="DESCENDING", stable=True)
+    places = tf.argsort(order, stable=True)  # the inverse permutation
+    ranks = tf.cast(anchors * classes - places, "float32")
+    return tf.transpose(tf.reshape(ranks, (batch, classes, anchors)), (0, 2, 1))
