@@ -15,9 +15,17 @@ from zoo import report as zoo_report
 
 ROOT = pathlib.Path(__file__).parents[1]
 #: Scripts that are not called like their results.
-SCRIPTS = {"lowbit_tier1": "lowbit", "zoo": "zoo", "zoo_tfmot": "zoo/tfmot_models.py"}
+SCRIPTS = {
+    "dense_detection": "dense detection",
+    "dense_segmentation": "dense segmentation",
+    "lowbit_tier1": "lowbit",
+    "zoo": "zoo",
+    "zoo_tfmot": "zoo/tfmot_models.py",
+}
 #: What is told of each calibration.
 CALIBRATION_FIGURES = ("top-1", "as float", "SNR")
+#: Of a dense task: the float model, and the files of two quantized ones.
+STAGES = ("float", "calibrated", "fine_tuned")
 START, END = "<!-- results: benchmarks/readme.py -->", "<!-- end of results -->"
 
 
@@ -46,6 +54,8 @@ def summary() -> str:
         ("imagenet", imagenet),
         ("zoo", zoo),
         ("calibration", calibration),
+        ("dense_segmentation", segmentation),
+        ("dense_detection", detection),
         ("garden", garden),
         ("hard_swish", hard_swish),
         ("cifar10", cifar10),
@@ -160,6 +170,82 @@ def calibration(results, settings):
         "Keras, w8a8 by integers; at w8a4 all but percentile and mse start from the recipe's own "
         "rule for ranges\n\n" + markdown(rows)
     )
+
+
+def segmentation(results, settings):
+    rows = [
+        ("LR-ASPP on", "input", "float epochs", "float mIoU", "calibrated int8", "fine-tuned int8"),
+    ]
+    for backbone, entry in results.items():
+        used = entry["settings"]
+        rows.append(
+            (
+                backbone,
+                "×".join(map(str, used["image_size"])),
+                f"{used['epochs']} ({entry['float_seconds'] / 60:.0f} minutes)",
+                *(percent(entry[kind]["mean_iou"]) for kind in STAGES),
+            )
+        )
+    entry = next(iter(results.values()))
+    return (
+        f"**CamVid**, mean IoU of 11 classes on all {evaluated(entry)} validation images, "
+        f"{entry['settings']['quantized_epochs']} quantized epochs; logits of all of them equal "
+        f"to Keras: {equal_outputs(results, lambda figures: [figures['agreement']])}\n\n"
+        f"{markdown(rows)}\n{predictions('segmentation', results)}"
+    )
+
+
+def detection(results, settings):
+    rows = [
+        ("SSDLite on", "input", "float epochs", "float", "calibrated int8", "fine-tuned int8"),
+    ]
+    for backbone, entry in results.items():
+        used = entry["settings"]
+        rows.append(
+            (
+                backbone,
+                "×".join(map(str, used["image_size"])),
+                f"{used['epochs']} ({entry['float_seconds'] / 60:.0f} minutes)",
+                *(percent(entry[kind]["map_50"]) for kind in STAGES),
+            )
+        )
+    boxes = [entry["post_processing"] for entry in results.values()]
+    entry = next(iter(results.values()))
+    return (
+        f"**BCCD blood cells**, mAP@0.5 of 3 classes on all {evaluated(entry)} validation images, "
+        f"{entry['settings']['quantized_epochs']} quantized epochs; box codes and scores of all "
+        f"of them equal to Keras: {equal_outputs(results, lambda figures: figures['agreement'])}; "
+        f"of boxes over 0.5 TFLite_Detection_PostProcess and Keras give "
+        f"{sum(b['boxes'] for b in boxes):,} alike, "
+        f"{max(b['largest_distance_pixels'] for b in boxes):.2g} pixels apart at most, and "
+        f"{sum(b['only_one_side'] for b in boxes)} that the other does not\n\n"
+        f"{markdown(rows)}\n{predictions('detection', results)}"
+    )
+
+
+def evaluated(entry) -> int:
+    """Number of images that figures of a dense task are measured on."""
+    return entry["images"].get("validation") or entry["images"]["test"]
+
+
+def equal_outputs(results, outputs) -> str:
+    """The least share of equal integers over all files of a dense task."""
+    return percent(
+        min(
+            output["equal"]
+            for entry in results.values()
+            for kind in STAGES[1:]
+            for output in outputs(entry[kind])
+        )
+    )
+
+
+def predictions(task, results) -> str:
+    """Links to pictures of predictions."""
+    links = ", ".join(
+        f"[{backbone}](benchmarks/results/dense_{task}.{backbone}.png)" for backbone in results
+    )
+    return f"Predictions, float beside int8: {links}\n"
 
 
 def garden(results, settings):
