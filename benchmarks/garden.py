@@ -170,16 +170,10 @@ def float_file(model) -> bytes:
 
 
 def edgetpu_share(path) -> float:
-    """Share of a file's operators that the Edge TPU maps, by kind and version."""
+    """Share of a file's operators that the Edge TPU maps."""
     import tflite_tools
-    from mobilequant import targets
 
-    accepted = targets.get("edgetpu").operators
-    operators = tflite_tools.inspect(path).operators
-    mapped = sum(
-        count for (kind, version), count in operators.items() if version <= accepted.get(kind, 0)
-    )
-    return mapped / sum(operators.values())
+    return tflite_tools.edgetpu.plan(path, compile=False).share
 
 
 if __name__ == "__main__":

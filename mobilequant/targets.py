@@ -11,19 +11,6 @@ from collections.abc import Mapping
 
 
 @dataclasses.dataclass(frozen=True)
-class Limit:
-    """Up to what an operator runs on an accelerator; beyond, a file may hold it, for the CPU.
-
-    Attributes:
-        dimensions: Of its activations, how many of the last dimensions may be larger than 1.
-        elements: Of each of its activations, at most; None for any number.
-    """
-
-    dimensions: int = 3
-    elements: int | None = None
-
-
-@dataclasses.dataclass(frozen=True)
 class Target:
     """One kind of device.
 
@@ -39,8 +26,8 @@ class Target:
             steps, by kind of the operator that computes them; "default" for all others.
         float_operators: Whether float operators may stand between the integer ones, in a file
             that is asked for as a mixed one.
-        limits: Up to what operators run on the accelerator, by kind; "default" for all others,
-            None for what never does. Empty where there is no accelerator beside the CPU.
+        accelerator: Who runs what it can of a file, beside the CPU; `tflite_tools` says what that
+            is. None where there is the CPU alone.
         postprocessing: Highest version of each operator that may follow on the integer outputs of
             a file, in float and on the CPU: what decodes boxes, for example.
         known_differences: Operators that other processors of this kind round differently than
@@ -57,7 +44,7 @@ class Target:
         default_factory=lambda: {"default": 0, "SOFTMAX": 1}
     )
     float_operators: bool = False
-    limits: Mapping[str, Limit | None] = dataclasses.field(default_factory=dict)
+    accelerator: str | None = None
     postprocessing: Mapping[str, int] = dataclasses.field(default_factory=dict)
     known_differences: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
@@ -70,17 +57,6 @@ _KNOWN_DIFFERENCES = {
     "MEAN": _MEAN_NOTE,
     "RESIZE_BILINEAR": _RESIZE_NOTE,
     "SOFTMAX": _SOFTMAX_NOTE,
-}
-
-#: By the documentation of compiler 16.0. It says that large resizes stay on the CPU and not which:
-#: the smallest known to do so is one to 33×33×256, in Coral's compiled DeepLab v3.
-_EDGETPU_LIMITS = {
-    "default": Limit(dimensions=3),
-    "ARG_MAX": None,
-    "FULLY_CONNECTED": Limit(dimensions=1),
-    "RESIZE_BILINEAR": Limit(elements=33 * 33 * 256 - 1),
-    "RESIZE_NEAREST_NEIGHBOR": Limit(elements=33 * 33 * 256 - 1),
-    "SOFTMAX": Limit(dimensions=1, elements=16000),
 }
 
 #: What ends the file of a detector.
@@ -183,7 +159,7 @@ TARGETS: Mapping[str, Target] = {
                 "TRANSPOSE": 4,
                 "TRANSPOSE_CONV": 3,
             },
-            limits=_EDGETPU_LIMITS,
+            accelerator="edgetpu",
             postprocessing=_DETECTION,
             known_differences=_KNOWN_DIFFERENCES,
         ),

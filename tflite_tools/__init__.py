@@ -8,6 +8,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from tflite_tools import edgetpu
     from tflite_tools.benchmarking import Benchmark, benchmark
     from tflite_tools.conversion import Report, convert
     from tflite_tools.detection import DetectionPostProcess
@@ -25,6 +26,7 @@ __all__ = [
     "Verification",
     "benchmark",
     "convert",
+    "edgetpu",
     "inspect",
     "verify",
 ]
@@ -40,6 +42,7 @@ _MODULES = {
     "Verification": "verification",
     "benchmark": "benchmarking",
     "convert": "conversion",
+    "edgetpu": "edgetpu",
     "inspect": "inspection",
     "verify": "verification",
 }

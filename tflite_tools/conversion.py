@@ -12,11 +12,10 @@ from pathlib import Path
 
 from mobilequant import targets
 from mobilequant.integer.graph import FrozenGraph
-from tflite_tools import detection, detection_tail, flatbuffer, inspection
+from tflite_tools import detection, detection_tail, edgetpu, flatbuffer, inspection
 from tflite_tools.agreement import share
 from tflite_tools.allowed import float_operators, require_allowed
 from tflite_tools.batches import batches, random_batch
-from tflite_tools.cpu_layers import CPULayer, cpu_layers
 from tflite_tools.emission import emit
 from tflite_tools.errors import ConversionError
 from tflite_tools.verification import Comparison, Verification
@@ -41,8 +40,8 @@ class Report:
         tensors: How many there are of each type.
         agreement: Figures of the comparison with Keras; None where `check=False`.
         seconds: How long it took.
-        cpu_layers: Layers that will not run on the target's accelerator, as far as its
-            documentation tells, and why; empty where it has none.
+        cpu_layers: The layers with which the CPU's part begins, and why they will not run on the
+            target's accelerator (`edgetpu.plan` says it of any file); empty where it has none.
     """
 
     path: str
@@ -57,7 +56,7 @@ class Report:
         default_factory=collections.Counter
     )
     float_layers: list[str] = dataclasses.field(default_factory=list)
-    cpu_layers: list[CPULayer] = dataclasses.field(default_factory=list)
+    cpu_layers: list[edgetpu.Cause] = dataclasses.field(default_factory=list)
 
     def to_dict(self) -> dict:
         """The same, ready for JSON."""
@@ -187,6 +186,8 @@ def convert(
     )
     model = flatbuffer.parse(data, path)
     require_allowed(model, device, interface, graph.mixed, output_interface=outputs)
+    on_edgetpu = device.accelerator == "edgetpu"
+    cpu_layers = edgetpu.plan_model(model, str(path)).causes if on_edgetpu else []
     if postprocess is not None:
         data = detection_tail.attach(model, postprocess)
         model = flatbuffer.parse(data, path)
@@ -211,7 +212,7 @@ def convert(
         seconds=time.perf_counter() - started,
         float_operators=float_operators(model),
         float_layers=_float_layers(graph),
-        cpu_layers=cpu_layers(graph, device, batch_size),
+        cpu_layers=cpu_layers,
     )
 
 

@@ -28,7 +28,8 @@ a whole line of work, from nothing to a file for a phone:
 the same in three minutes, on scanned digits that need no download:
   mobilequant demo
 
-exit codes: 0 done, 1 a file breaks the contract (verify), 2 an error, 130 ctrl-C"""
+exit codes: 0 done, 1 a file does not keep what it must (verify, plan --require-all), 2 an error,
+130 ctrl-C"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,8 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The arguments after the program's name; by default those of the process.
 
     Returns:
-        The exit code: 0 for success, 1 where `verify` found a difference, 2 for an error (one
-        line on stderr names it), 130 after ctrl-C.
+        The exit code: 0 for success, 1 where `verify` found a difference or `plan --require-all`
+        an operator on the CPU, 2 for an error (one line on stderr names it), 130 after ctrl-C.
     """
     # TensorFlow reads it once, when it is imported.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

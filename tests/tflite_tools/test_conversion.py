@@ -9,7 +9,15 @@ import frozen_graphs
 import numpy as np
 import pytest
 
-from tflite_tools import ConversionError, InvalidModelError, conversion, convert, inspect, verify
+from tflite_tools import (
+    ConversionError,
+    InvalidModelError,
+    conversion,
+    convert,
+    edgetpu,
+    inspect,
+    verify,
+)
 from tflite_tools.agreement import Agreement
 from tflite_tools.emission import emit
 
@@ -81,6 +89,17 @@ def test_report(twin, path, interface):
     assert "bytes for phone" in str(report)
     json.dumps(report.to_dict())
     assert leftovers(path.parent) == ["m.tflite"]
+
+
+def test_layers_that_an_accelerator_leaves_to_the_cpu_are_those_of_its_plan(path):
+    twin = Twin(frozen_graphs.classifier(seed=1, target="edgetpu"))
+    assert convert(twin, path).cpu_layers == []
+    report = convert(twin, path, batch_size=2)
+    assert report.cpu_layers == edgetpu.plan(path, compile=False).causes
+    (stem,) = report.cpu_layers
+    assert (stem.name, stem.kind, stem.behind) == ("stem", "CONV_2D", 9)
+    assert "stays on the CPU: 'stem', CONV_2D: a tensor of 2×16×16×3" in str(report)
+    assert report.to_dict()["cpu_layers"][0]["behind"] == 9
 
 
 def test_default_interface_is_the_targets(twin, path):

@@ -43,6 +43,7 @@ WITHOUT = "; assert not {'tensorflow', 'keras', 'jax', 'matplotlib'} & set(sys.m
     [
         "tflite_tools.inspect(sys.argv[1]).to_dict()",
         "tflite_tools.benchmark(sys.argv[1], runs=1, warmup=0)",
+        "tflite_tools.edgetpu.plan(sys.argv[1]).to_dict()",
         "tflite_tools.InvalidModelError",
     ],
 )
@@ -50,7 +51,7 @@ def test_no_tensorflow_in_the_library(path, code):
     run("-c", f"import sys, tflite_tools; {code}{WITHOUT}", path)
 
 
-@pytest.mark.parametrize("line", [["inspect"], ["inspect", "--json"], ["benchmark", "--runs", "1"]])
+@pytest.mark.parametrize("line", [["inspect"], ["inspect", "--json"], ["plan"], ["benchmark", "--runs", "1"]])
 def test_no_tensorflow_on_the_command_line(path, line):
     # The command knows itself by its program's name.
     code = "import sys; sys.argv = ['mobilequant']; from mobilequant.cli import main; "
