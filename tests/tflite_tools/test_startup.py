@@ -51,7 +51,9 @@ def test_no_tensorflow_in_the_library(path, code):
     run("-c", f"import sys, tflite_tools; {code}{WITHOUT}", path)
 
 
-@pytest.mark.parametrize("line", [["inspect"], ["inspect", "--json"], ["plan"], ["benchmark", "--runs", "1"]])
+@pytest.mark.parametrize(
+    "line", [["inspect"], ["inspect", "--json"], ["plan"], ["benchmark", "--runs", "1"]]
+)
 def test_no_tensorflow_on_the_command_line(path, line):
     # The command knows itself by its program's name.
     code = "import sys; sys.argv = ['mobilequant']; from mobilequant.cli import main; "
