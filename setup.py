@@ -40,6 +40,8 @@ setup(
         # The digits that ship inside scikit-learn are the data set that needs no download.
         "scikit-learn>=1.5,<2",
         "rich>=13,<16",
+        # Completion scripts for bash, zsh and fish, from the parsers.
+        "shtab>=1.13,<2",
     ],
     extras_require={
         "test": [

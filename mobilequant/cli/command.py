@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # TensorFlow reads it once, when it is imported.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
-        arguments = _parser().parse_args(argv)
+        arguments = make_parser().parse_args(argv)
     except SystemExit as exit_:  # argparse's way out of --help and of wrong usage
         return exit_.code or 0
     try:
@@ -75,7 +75,8 @@ class _Parser(argparse.ArgumentParser):
         raise SystemExit(EXIT_ERROR)
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of the whole command, with one subparser a subcommand."""
     parser = _Parser(
         prog="mobilequant",
         description=DESCRIPTION,

@@ -7,6 +7,7 @@ Each module has `HELP` (one line), `DESCRIPTION`, `EXAMPLES`, `add_arguments(par
 from mobilequant.cli.commands import (
     benchmark,
     calibrate,
+    completion,
     convert,
     demo,
     inspect,
@@ -32,4 +33,5 @@ COMMANDS = {
     "benchmark": benchmark,
     "predict": predict,
     "demo": demo,
+    "completion": completion,
 }
