@@ -7,7 +7,7 @@ import collections
 from ai_edge_litert import schema_py_generated as schema
 
 from mobilequant import targets
-from tflite_tools import flatbuffer
+from tflite_tools import flatbuffer, runtimes
 from tflite_tools.errors import ConversionError
 
 _INTEGERS = ("int8", "uint8")
@@ -54,6 +54,7 @@ def require_allowed(
     for op in main.operators:
         if allow_float and is_float_operator(model, op):
             _require_no_integers(model, op)
+            _require_runtime(model, op, target)
         else:
             _require_operator_allowed(model, op, ends, target, allow_float)
 
@@ -106,6 +107,20 @@ def _require_no_integers(model, op):
                 f"Tensor {flatbuffer.text(tensors[i].name)!r} is {_type(tensors[i])} and meets "
                 f"the float operator {flatbuffer.operator_name(model, op)} without a DEQUANTIZE."
             )
+
+
+def _require_runtime(model, op, target) -> None:
+    """Of float operators there is no table a target; an older runtime may be too old for one."""
+    kind, version = flatbuffer.operator_name(model, op), model.operatorCodes[op.opcodeIndex].version
+    first = runtimes.first_release(kind, version)
+    if target.runtime is None or first is None:
+        return
+    if runtimes.release_number(first) > runtimes.release_number(target.runtime):
+        name = flatbuffer.text(model.subgraphs[0].tensors[op.outputs[0]].name)
+        raise ConversionError(
+            f"Tensor {name!r} comes from the float operator {kind} version {version}, which came "
+            f"with TFLite {first}; target {target.name!r} runs {target.runtime}."
+        )
 
 
 def _require_operator_allowed(model, op, ends, target, allow_float) -> None:

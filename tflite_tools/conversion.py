@@ -146,7 +146,8 @@ def convert(
     Args:
         qmodel: What `mobilequant.quantize` returned, calibrated or trained.
         path: Where to write.
-        target: Must be the target that the model was quantized for, and may be left out.
+        target: The device, such as "phone-legacy"; by default the one that the model was
+            quantized for, else another one of its family.
         interface: "int8" or "uint8" inputs and outputs; by default the target's first.
         batch_size: Size of the fixed first dimension.
         check: Whether to compare with Keras (the rest is always checked).
@@ -268,13 +269,18 @@ def _float_layers(graph: FrozenGraph) -> list[str]:
 
 
 def _target(graph: FrozenGraph, wanted: str | None) -> targets.Target:
-    if wanted is not None and targets.get(wanted).name != graph.target:
+    own = targets.get(graph.target)
+    try:
+        device = own if wanted is None else targets.get(wanted)
+    except ValueError as error:
+        raise ConversionError(str(error)) from None
+    if device.family != own.family:
         raise ConversionError(
-            f"Model {graph.name!r} was quantized for target {graph.target!r}, not "
-            f"{targets.get(wanted).name!r}: the target decides how layers are quantized. Use "
-            f"mobilequant.quantize(model, ..., target={targets.get(wanted).name!r})."
+            f"Model {graph.name!r} was quantized for target {own.name!r}, not {device.name!r}: the "
+            "target decides how layers are quantized. Use mobilequant.quantize(model, ..., "
+            f"target={device.name!r})."
         )
-    return targets.get(graph.target if wanted is None else wanted)
+    return device
 
 
 def _check_agreement(qmodel, graph, model, data, samples) -> Verification:

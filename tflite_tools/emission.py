@@ -15,7 +15,7 @@ from mobilequant.integer.graph import (
     Operator,
     Tensor,
 )
-from tflite_tools import flatbuffer, operators
+from tflite_tools import flatbuffer, operators, runtimes
 from tflite_tools.errors import ConversionError
 from tflite_tools.float_blocks import FloatPart, convert_block
 from tflite_tools.serialization import serialize
@@ -57,7 +57,7 @@ def emit(
 
     Raises:
         ConversionError: The target does not take an operator, a version or the interface, or the
-            graph is malformed; the message names the layer.
+            graph is malformed; the message names the layers.
     """
     target = targets.get(graph.target if target is None else target)
     interface = target.interfaces[0] if interface is None else interface
@@ -84,6 +84,7 @@ class _File:
         self._constants: dict[tuple, int] = {}
         self._codes: dict[tuple[str, int], int] = {}
         self._runtimes: set[str] = set()
+        self._obstacles: list[str] = []
         # The first buffer is empty by convention: it stands for "no constant".
         self._buffers: dict[bytes, int] = {b"": 0}
 
@@ -108,6 +109,7 @@ class _File:
                 else index
                 for tensor, index in zip(graph.outputs, outputs, strict=True)
             ]
+        self._require_allowed()
         return serialize(self._model(inputs, outputs))
 
     # What encoders call.
@@ -229,8 +231,8 @@ class _File:
         return self._add_tensor(name, shape, tensor.type, None, buffer)
 
     def _append(self, kind: str, name: str, encoded: operators.Encoded, outputs) -> None:
-        self._require_allowed(kind, name, encoded.version)
-        self._runtimes.add(operators.MINIMUM_RUNTIME[kind, encoded.version])
+        self._note_obstacle(kind, name, encoded.version)
+        self._runtimes.add(runtimes.first_release(kind, encoded.version))
         self._operators.append(
             schema.OperatorT(
                 opcodeIndex=self._codes.setdefault((kind, encoded.version), len(self._codes)),
@@ -241,17 +243,29 @@ class _File:
             )
         )
 
-    def _require_allowed(self, kind: str, name: str, version: int) -> None:
-        highest = self._target.operators.get(kind)
-        if highest is None:
-            raise ConversionError(
-                f"Layer {name!r}: target {self._target.name!r} does not take {kind}."
+    def _note_obstacle(self, kind: str, name: str, version: int) -> None:
+        """Remembers what the target does not take, so that one error names all of it."""
+        highest = self._target.operators.get(kind, 0)
+        if version <= highest:
+            return
+        needs = f"{kind} version {version}" if highest else kind
+        takes = f"takes versions up to {highest}" if highest else f"does not take {kind}"
+        obstacle = f"Layer {name!r} needs {needs}; target {self._target.name!r} {takes}"
+        if self._target.runtime is not None:
+            obstacle += f" (TFLite {runtimes.first_release(kind, version)} is the first that does)"
+        self._obstacles.append(obstacle)
+
+    def _require_allowed(self) -> None:
+        if not self._obstacles:
+            return
+        advice = ""
+        if self._target.runtime is not None:
+            advice = (
+                " Ship a newer runtime and convert for it (target='phone-2.17', with its number), "
+                "or quantize for this one: mobilequant.quantize("
+                f"..., target={self._target.name!r}) says what to use instead."
             )
-        if version > highest:
-            raise ConversionError(
-                f"Layer {name!r} needs {kind} version {version}; target {self._target.name!r} "
-                f"takes versions up to {highest}."
-            )
+        raise ConversionError(". ".join(self._obstacles) + "." + advice)
 
     def _uint8_boundary(self, tensor: Tensor, inner: int, side: str) -> int:
         """Adds the uint8 twin of an int8 input or output and the QUANTIZE between them."""
@@ -301,8 +315,7 @@ class _File:
 
     def _minimum_runtime(self) -> str:
         """The first runtime that takes all operators."""
-        needed = self._runtimes or {"1.14.0"}
-        return max(needed, key=lambda text: tuple(map(int, text.split("."))))
+        return runtimes.newest(self._runtimes or {"1.14.0"})
 
 
 def _require_grid(tensor: Tensor) -> None:

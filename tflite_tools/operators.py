@@ -1,8 +1,8 @@
 """How each operator of a frozen graph is written to a TFLite file: one function a kind.
 
 An encoder takes a `mobilequant.integer.graph.Operator` and a `Writer` and returns an `Encoded`.
-`ENCODERS` maps the kinds to them; adding an operator means adding one function here, and its
-version to the targets that take it.
+`ENCODERS` maps the kinds to them; adding an operator means adding one function here, its versions
+to `mobilequant.operator_versions`, and it to the targets that take it.
 """
 
 from __future__ import annotations
@@ -17,68 +17,6 @@ from ai_edge_litert import schema_py_generated as schema
 from mobilequant.integer import arithmetic
 from mobilequant.integer.graph import Constant, FloatTensor, Operator, Tensor
 from tflite_tools.errors import ConversionError
-
-#: First TFLite runtime that runs what we write, by operator and version.
-MINIMUM_RUNTIME = {
-    ("ABS", 2): "2.4.0",
-    ("ADD", 2): "1.14.0",
-    ("ARG_MAX", 2): "1.14.0",
-    ("AVERAGE_POOL_2D", 2): "1.14.0",
-    ("BATCH_MATMUL", 2): "2.3.0",
-    ("CONCATENATION", 2): "1.14.0",
-    ("CONV_2D", 3): "1.14.0",
-    ("CONV_2D", 6): "2.9.0",
-    ("DEPTHWISE_CONV_2D", 3): "1.14.0",
-    ("DEPTH_TO_SPACE", 1): "2.1.0",
-    ("DEQUANTIZE", 2): "1.14.0",
-    ("ELU", 1): "1.14.0",
-    ("EXP", 2): "2.12.0",
-    ("FULLY_CONNECTED", 12): "2.17.0",
-    ("FULLY_CONNECTED", 4): "1.14.0",
-    ("FULLY_CONNECTED", 5): "2.0.0",
-    ("GELU", 2): "2.9.0",
-    ("HARD_SWISH", 1): "1.15.0",
-    ("LEAKY_RELU", 1): "1.13.1",
-    ("LOG", 2): "2.15.0",
-    ("LOGISTIC", 2): "1.14.0",
-    ("MAXIMUM", 2): "1.14.0",
-    ("MAXIMUM", 3): "2.3.0",
-    ("MAX_POOL_2D", 2): "1.14.0",
-    ("MEAN", 2): "1.14.0",
-    ("MINIMUM", 2): "1.14.0",
-    ("MINIMUM", 3): "2.3.0",
-    ("MUL", 2): "1.14.0",
-    ("MUL", 3): "1.15.0",
-    ("PAD", 2): "1.14.0",
-    ("PAD", 4): "2.6.0",
-    ("PRELU", 1): "1.8.0",
-    ("QUANTIZE", 1): "1.14.0",
-    ("REDUCE_MAX", 2): "1.14.0",
-    ("REDUCE_MIN", 2): "1.14.0",
-    ("RELU", 2): "2.1.0",
-    ("RELU6", 2): "1.14.0",
-    ("RELU_N1_TO_1", 1): "1.5.0",
-    ("RESHAPE", 1): "1.5.0",
-    ("RESIZE_BILINEAR", 2): "1.14.0",
-    ("RESIZE_BILINEAR", 3): "2.2.0",
-    ("RESIZE_NEAREST_NEIGHBOR", 2): "1.14.0",
-    ("RESIZE_NEAREST_NEIGHBOR", 3): "2.3.0",
-    ("RSQRT", 2): "2.5.0",
-    ("SLICE", 2): "1.14.0",
-    ("SLICE", 5): "2.5.0",
-    ("SOFTMAX", 2): "1.14.0",
-    ("SPACE_TO_DEPTH", 2): "1.14.0",
-    ("SQRT", 2): "2.21.0",
-    ("STRIDED_SLICE", 2): "1.14.0",
-    ("STRIDED_SLICE", 4): "2.2.0",
-    ("SUB", 2): "1.14.0",
-    ("SUB", 3): "2.3.0",
-    ("TANH", 2): "1.14.0",
-    ("TRANSPOSE", 2): "1.14.0",
-    ("TRANSPOSE", 4): "2.3.0",
-    ("TRANSPOSE_CONV", 3): "2.3.0",
-}
-
 
 #: XNNPACK does not load a convolution or a fully connected layer whose accumulators it would
 #: have to multiply by as much as this.

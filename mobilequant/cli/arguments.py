@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-# Without TensorFlow there is no table of targets to read; a test holds the two together.
-TARGETS = ("phone", "edgetpu")
+from mobilequant import targets
+
+# Tables of the library that cannot be read without TensorFlow; a test holds them together.
 INTERFACES = ("int8", "uint8")
 ESTIMATORS = ("denoise", "ste", "lsq")
 TASKS = ("classification", "segmentation", "detection")
@@ -50,12 +51,31 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 
 def add_recipe(parser) -> None:
     """Adds `--target` and `--estimator`, without defaults."""
-    parser.add_argument("--target", choices=TARGETS, help="device kind (default: phone)")
+    add_target(parser, "device kind (default: phone)")
     parser.add_argument(
         "--estimator",
         choices=ESTIMATORS,
         help="gradient through the rounding (default: the recipe's, denoise)",
     )
+
+
+def add_target(parser: argparse.ArgumentParser, use: str) -> None:
+    """Adds `--target`; `use` says what for."""
+    names = ", ".join(targets.TARGETS)
+    parser.add_argument(
+        "--target",
+        type=target,
+        metavar="NAME",
+        help=f"{use}: {names}, or phone-2.9 for an older TFLite, by its release",
+    )
+
+
+def target(text: str) -> str:
+    """The name of a target."""
+    try:
+        return targets.get(text).name
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def count(text: str) -> int:

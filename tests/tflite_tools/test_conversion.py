@@ -15,6 +15,7 @@ from tflite_tools import (
     conversion,
     convert,
     edgetpu,
+    flatbuffer,
     inspect,
     verify,
 )
@@ -147,6 +148,13 @@ def test_another_target(twin, path):
     with pytest.raises(ConversionError, match="quantized for target 'phone', not 'edgetpu'"):
         convert(twin, path, target="edgetpu")
     assert convert(twin, path, target="phone").target == "phone"
+
+
+def test_another_target_of_the_family(twin, path):
+    assert convert(twin, path, target="phone-legacy").target == "phone-legacy"
+    assert flatbuffer.minimum_runtime(flatbuffer.read(path)) == "1.14.0"
+    with pytest.raises(ConversionError, match="Unknown target 'tablet'"):
+        convert(twin, path, target="tablet")
 
 
 def test_missing_folder(twin, tmp_path):

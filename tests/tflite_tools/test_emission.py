@@ -184,7 +184,7 @@ def test_per_channel_scales_lie_along_the_output_channels():
 
 def test_operator_unknown_to_the_target():
     target = dataclasses.replace(targets.get("phone"), operators={"CONV_2D": 3})
-    with pytest.raises(ConversionError, match="'depthwise'.*does not take DEPTHWISE_CONV_2D"):
+    with pytest.raises(ConversionError, match="'depthwise' needs.*does not take DEPTHWISE_CONV_2D"):
         emit(frozen_graphs.classifier(), target=target)
 
 
@@ -193,6 +193,23 @@ def test_version_above_the_target():
     graph = b.finish(b.dense(b.input((8,)), 4, name="head", scales=4))
     with pytest.raises(ConversionError, match="'head' needs FULLY_CONNECTED version 12"):
         emit(graph)
+
+
+def test_all_that_an_older_runtime_lacks_in_one_message():
+    b = frozen_graphs.Builder()
+    x = b.input((4, 4, 6))
+    for _ in range(2):
+        x = b.conv(x, 6)
+        weights = b.graph.operators[-1].weights
+        weights.values = np.ascontiguousarray(weights.values[:, :, :3])
+    graph = b.finish(x)
+    emit(graph, target="phone-2.9")
+    with pytest.raises(ConversionError) as caught:
+        emit(graph, target="phone-2.8")
+    message = str(caught.value)
+    assert "'conv_2d_0' needs CONV_2D version 6" in message and "'conv_2d_1' needs" in message
+    assert "takes versions up to 3 (TFLite 2.9.0 is the first that does)" in message
+    assert message.count("Ship a newer runtime") == 1
 
 
 def test_unknown_operator():

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
-from mobilequant import targets
+from mobilequant import operator_versions, targets
 from mobilequant.integer import Constant, FrozenGraph, Operator, Tensor, Weights
-from tflite_tools import conversion, flatbuffer, operators
+from tflite_tools import conversion, flatbuffer, operators, runtimes
 from tflite_tools.emission import emit
 from tflite_tools.errors import ConversionError
 from tflite_tools.interpreter import Interpreter
@@ -88,19 +88,18 @@ def test_oldest_version(op, version):
     assert emitted_version(op) == version
 
 
-def test_minimum_runtimes_are_those_of_the_reference(shared):
-    path = shared / "reference" / "op_versions.json"
-    reference = json.loads(path.read_text())["min_runtime"]
-    expected = {key: reference[key[0]][str(key[1])] for key in operators.MINIMUM_RUNTIME}
-    assert expected == operators.MINIMUM_RUNTIME
+def test_first_releases_are_those_of_the_whole_table():
+    for kind, versions in operator_versions.FIRST_RELEASES.items():
+        for version, release in versions.items():
+            assert runtimes.first_release(kind, version) == release, (kind, version)
 
 
 def test_every_encoder_is_in_a_table():
     assert set(operators.ENCODERS) == set(targets.get("phone").operators)
+    assert set(operators.ENCODERS) == set(operator_versions.FIRST_RELEASES)
     for target in targets.TARGETS.values():
         for kind, highest in target.operators.items():
-            versions = [v for k, v in operators.MINIMUM_RUNTIME if k == kind]
-            assert min(versions) <= highest, (target.name, kind)
+            assert min(operator_versions.FIRST_RELEASES[kind]) <= highest, (target.name, kind)
 
 
 def test_edgetpu_takes_what_its_compiler_maps(shared):
@@ -110,9 +109,8 @@ def test_edgetpu_takes_what_its_compiler_maps(shared):
     taken = {k: v for k, v in targets.get("edgetpu").operators.items() if k != "ARG_MAX"}
     assert set(taken) <= set(known["mapped"])
     assert set(taken) == set(known["mapped"]) & set(operators.ENCODERS)
-    for (kind, version), runtime in operators.MINIMUM_RUNTIME.items():
-        if version <= taken.get(kind, 0):
-            assert tuple(map(int, runtime.split("."))) <= (2, 5, 0), (kind, version)
+    for kind, version in taken.items():
+        assert version <= runtimes.versions_in("2.5.0")[kind], kind
 
 
 @pytest.mark.parametrize("kind", ["HARD_SWISH", "GELU", "LEAKY_RELU", "BATCH_MATMUL", "ELU"])

@@ -27,11 +27,7 @@ def add_arguments(parser) -> None:
     parser.add_argument(
         "-o", "--output", required=True, metavar="M.tflite", help="the file to write"
     )
-    parser.add_argument(
-        "--target",
-        choices=args.TARGETS,
-        help="refuse a model that was quantized for another device (default: the model's own)",
-    )
+    args.add_target(parser, "another device of the model's kind (default: the model's own)")
     parser.add_argument(
         "--interface",
         choices=args.INTERFACES,

@@ -63,7 +63,6 @@ def test_tables_of_the_parser_are_those_of_the_library():
     from mobilequant.quantizers.scheme import ESTIMATORS
     from mobilequant.training import fit
 
-    assert set(arguments.TARGETS) == set(targets.TARGETS)
     assert set(arguments.INTERFACES) == {i for t in targets.TARGETS.values() for i in t.interfaces}
     assert arguments.ESTIMATORS == ESTIMATORS
     assert arguments.TASKS == tuple(tasks.TASKS) == tuple(train.NEW_MODEL)
