@@ -15,6 +15,10 @@ from tflite_tools.errors import InvalidModelError
 #: writers share none, a file made to exhaust its reader does.
 _SMALLEST_TABLE = 8
 
+#: The same for vectors and strings, which a few writers do share: all of them together may have
+#: so many times the bytes of the file.
+_SHARING = 16
+
 #: What a field is: bytes of a scalar, a string, a vector of scalars (bytes of one), a table, a
 #: vector of tables, or a union (a table whose kind another field names).
 _STRING = "string"
@@ -87,6 +91,7 @@ class _Walk:
     def __init__(self, data: bytes):
         self._data = data
         self._tables_left = len(data) // _SMALLEST_TABLE
+        self._bytes_left = len(data) * _SHARING
         self._sound_vtables: dict[int, tuple[int, tuple[int, ...]]] = {}
 
     def table(self, name: str, position: int) -> list[tuple[str, int]]:
@@ -129,6 +134,9 @@ class _Walk:
     def _vector(self, position: int, size: int, name: str) -> int:
         count = self._read("<I", position, name)
         self._require(position + 4 + count * size <= len(self._data), name)
+        self._bytes_left -= count * size
+        if self._bytes_left < 0:
+            raise InvalidModelError("a broken flatbuffer: more vectors than the file has room for.")
         return count
 
     def _vtable(self, position: int) -> tuple[int, tuple[int, ...]]:

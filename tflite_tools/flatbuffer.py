@@ -23,6 +23,10 @@ from tflite_tools.errors import InvalidModelError
 _IDENTIFIER = b"TFL3"
 _HEADER = 8  # offset of the root table, identifier
 
+#: What no kernel takes and no machine holds; beyond, sums of sizes would need unbounded numbers.
+_MOST_DIMENSIONS = 64
+_MOST_BYTES = 2**48
+
 #: Bits of one element; strings, resources and variants have no fixed size.
 _BITS = {
     schema.TensorType.FLOAT32: 32,
@@ -100,6 +104,10 @@ def parse(data: bytes, name: str | os.PathLike = "model") -> schema.ModelT:
         data: The content.
         name: What error messages call it.
 
+    Returns:
+        The model as the schema's object API has it. What a file beyond 2 GB holds behind the
+        flatbuffer is in it as well, as if it lay inside.
+
     Raises:
         InvalidModelError: It is no sound TFLite model.
     """
@@ -108,7 +116,8 @@ def parse(data: bytes, name: str | os.PathLike = "model") -> schema.ModelT:
         _structure.check(data)
         # The structure is sound, so this can fail in the operators' options only.
         model = schema.ModelT.InitFromPackedBuf(data)
-        _check_model(model, len(data))
+        _read_in(model, data)
+        _check_model(model)
     except InvalidModelError as error:
         raise InvalidModelError(f"{name}: {error}") from None
     except (struct.error, ValueError, TypeError, IndexError, OverflowError, MemoryError) as error:
@@ -125,6 +134,11 @@ def operator_name(model: schema.ModelT, op: schema.OperatorT) -> str:
     return OPERATORS[number]
 
 
+def is_custom(model: schema.ModelT, op: schema.OperatorT) -> bool:
+    """Whether an operator is none of TFLite's builtin ones."""
+    return builtin_code(model.operatorCodes[op.opcodeIndex]) == schema.BuiltinOperator.CUSTOM
+
+
 def builtin_code(code: schema.OperatorCodeT) -> int:
     """Number of an operator, from the field that the file's age decides."""
     return max(code.builtinCode, code.deprecatedBuiltinCode)
@@ -136,14 +150,23 @@ def text(value: bytes | None) -> str:
 
 
 def constant_bytes(model: schema.ModelT, tensor: schema.TensorT) -> int:
-    """Size of a tensor's constant, 0 where it has none."""
-    buffer = model.buffers[tensor.buffer]
-    return buffer.size if buffer.offset > 1 else _length(buffer.data)
+    """Size of a tensor's constant, 0 where it has none.
+
+    One that lies in another file counts by its shape.
+    """
+    if tensor.externalBuffer:
+        return tensor_bytes(tensor)
+    return _length(model.buffers[tensor.buffer].data)
 
 
 def elements(tensor: schema.TensorT) -> int:
     """Number of elements; unknown dimensions count as 1."""
     return math.prod(abs(int(n)) for n in _items(tensor.shape))
+
+
+def tensor_bytes(tensor: schema.TensorT) -> int:
+    """Bytes of all elements, packed; 0 for strings and other types without a fixed size."""
+    return -(-elements(tensor) * _BITS.get(tensor.type, 0) // 8)
 
 
 def minimum_runtime(model: schema.ModelT) -> str | None:
@@ -162,16 +185,31 @@ def _check_frame(data: bytes) -> None:
         raise InvalidModelError("not a TFLite file (it does not carry the identifier TFL3).")
 
 
-def _check_model(model: schema.ModelT, size: int) -> None:
+def _read_in(model: schema.ModelT, data: bytes) -> None:
+    """Moves what lies behind the flatbuffer (files beyond 2 GB have it there) into the model."""
+    for i, buffer in enumerate(_items(model.buffers)):
+        if buffer.offset > 1:  # 0 and 1 mean that this one does not lie there
+            buffer.data = _behind(data, buffer.offset, buffer.size, f"buffer {i}")
+            buffer.offset = buffer.size = 0
+    for subgraph in _items(model.subgraphs):
+        for i, op in enumerate(_items(subgraph.operators)):
+            start, size = op.largeCustomOptionsOffset, op.largeCustomOptionsSize
+            if start > 1:
+                op.customOptions = _behind(data, start, size, f"operator {i}'s data")
+                op.largeCustomOptionsOffset = op.largeCustomOptionsSize = 0
+
+
+def _behind(data: bytes, start: int, size: int, what: str) -> np.ndarray:
+    _require(start + size <= len(data), f"{what} ends behind the end of the file")
+    return np.frombuffer(data, np.uint8, size, start)
+
+
+def _check_model(model: schema.ModelT) -> None:
     for field in ("operatorCodes", "subgraphs", "buffers"):
         _require(getattr(model, field) is not None, f"it has no {field}")
     _require(len(model.subgraphs) > 0, "it has no subgraph")
     for i, code in enumerate(model.operatorCodes):
         _require(builtin_code(code) in OPERATORS, f"operator code {i} is unknown to the schema")
-    for i, buffer in enumerate(model.buffers):
-        # Buffers beyond 2 GB lie behind the flatbuffer; 0 and 1 mean that this one does not.
-        outside = buffer.offset > 1 and buffer.offset + buffer.size > size
-        _require(not outside, f"buffer {i} ends behind the end of the file")
     for i, subgraph in enumerate(model.subgraphs):
         _check_subgraph(model, subgraph, f"subgraph {i}")
     for entry in _items(model.metadata):
@@ -200,11 +238,14 @@ def _check_subgraph(model: schema.ModelT, subgraph: schema.SubGraphT, where: str
 def _check_tensor(model: schema.ModelT, tensor: schema.TensorT, where: str) -> None:
     _require(tensor.type in TENSOR_TYPES, f"{where} has an unknown type")
     _require(0 <= tensor.buffer < len(model.buffers), f"{where} has a buffer that does not exist")
+    dimensions = _length(tensor.shape)
+    _require(dimensions <= _MOST_DIMENSIONS, f"{where} has {dimensions} dimensions")
     shape = [int(n) for n in _items(tensor.shape)]
-    _require(all(n >= -1 for n in shape), f"{where} has the shape {shape}")
+    fits = all(n >= -1 for n in shape) and elements(tensor) <= _MOST_BYTES
+    _require(fits and tensor_bytes(tensor) <= _MOST_BYTES, f"{where} has the shape {shape}")
     stored = constant_bytes(model, tensor)
     if stored and tensor.type in _BITS and tensor.sparsity is None:
-        needed = -(-elements(tensor) * _BITS[tensor.type] // 8)
+        needed = tensor_bytes(tensor)
         _require(
             stored == needed,
             f"{where} has {stored} bytes where its shape {shape} needs {needed}",
@@ -217,6 +258,8 @@ def _check_quantization(quantization, shape: list[int], where: str) -> None:
     scales, zero_points = _length(quantization.scale), _length(quantization.zeroPoint)
     if not scales:
         return
+    finite = bool(np.all(np.isfinite(quantization.scale)))
+    _require(finite, f"{where} has a scale that is no finite number")
     _require(zero_points in (0, scales), f"{where} has {scales} scales, {zero_points} zero points")
     if scales > 1:
         dimension = quantization.quantizedDimension

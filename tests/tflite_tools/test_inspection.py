@@ -24,8 +24,9 @@ def test_own_file(path):
     assert (image.dtype, image.shape, image.zero_point) == ("UINT8", (2, 16, 16, 3), 127)
     assert (output.shape, output.scale, output.zero_point) == ((2, 10), 1 / 256, 0)
     assert found.float_tensors == []
-    assert found.signatures == ["serving_default"]
-    assert found.minimum_runtime == "1.14.0"
+    (signature,) = found.signatures
+    assert signature.name == "serving_default"
+    assert found.minimum_runtime == found.stated_runtime == "1.14.0"
     weights = 3 * 3 * 3 * 8 + 8 * 24 + 9 * 24 + 24 * 8 + 9 * 8 + 8 * 10
     biases = 8 + 24 + 24 + 8 + 8 + 10
     assert found.parameters == weights + biases
