@@ -65,9 +65,17 @@ def add_target(parser: argparse.ArgumentParser, use: str) -> None:
     parser.add_argument(
         "--target",
         type=target,
+        choices=_Targets(targets.TARGETS),
         metavar="NAME",
         help=f"{use}: {names}, or phone-2.9 for an older TFLite, by its release",
     )
+
+
+class _Targets(tuple):
+    """What the tab key completes; the numbers of releases are more than one can list."""
+
+    def __contains__(self, name):
+        return True  # `target` has refused what is none
 
 
 def target(text: str) -> str:
