@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tflite_tools import edgetpu
     from tflite_tools.benchmarking import Benchmark, benchmark
+    from tflite_tools.comparison import compare
+    from tflite_tools.comparison_report import FileComparison
     from tflite_tools.conversion import Report, convert
     from tflite_tools.detection import DetectionPostProcess
     from tflite_tools.errors import ConversionError, InvalidModelError
@@ -20,11 +22,13 @@ __all__ = [
     "Benchmark",
     "ConversionError",
     "DetectionPostProcess",
+    "FileComparison",
     "Inspection",
     "InvalidModelError",
     "Report",
     "Verification",
     "benchmark",
+    "compare",
     "convert",
     "edgetpu",
     "inspect",
@@ -36,11 +40,13 @@ _MODULES = {
     "Benchmark": "benchmarking",
     "ConversionError": "errors",
     "DetectionPostProcess": "detection",
+    "FileComparison": "comparison_report",
     "Inspection": "inspection",
     "InvalidModelError": "errors",
     "Report": "conversion",
     "Verification": "verification",
     "benchmark": "benchmarking",
+    "compare": "comparison",
     "convert": "conversion",
     "edgetpu": "edgetpu",
     "inspect": "inspection",

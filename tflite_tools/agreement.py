@@ -2,60 +2,115 @@
 
 from __future__ import annotations
 
+import abc
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
-
-_CODES = 256  # of int8
 
 #: How far a float kernel may lie from another one, in terms of the largest value that it gives.
 FLOAT_TOLERANCE = 1e-4
 
 
 @dataclasses.dataclass
-class Agreement:
-    """Figures of one tensor, in quantization steps.
+class Figures(abc.ABC):
+    """What integers and floats have in common: how often two tensors say the same.
 
     Attributes:
         name: The tensor.
         kind: The operator that computes it.
         elements: Number of elements compared.
-        max_steps: Largest difference.
-        top1_agreement: Share of rows (along the last axis) with the largest integer at the same
-            place; None where the last axis has one element.
-        allowed: Largest difference that the target promises; None where nothing is promised.
     """
 
     name: str
     kind: str = ""
     elements: int = 0
-    max_steps: int = 0
-    allowed: int | None = 0
     _equal: int = 0
-    _within_one: int = 0
     _rows: int = 0
     _same_top: int = 0
-    _histogram: np.ndarray = dataclasses.field(
-        default_factory=lambda: np.zeros(_CODES, np.int64), repr=False
-    )
 
+    @abc.abstractmethod
     def add(self, expected: np.ndarray, got: np.ndarray) -> None:
-        """Counts one batch; both int8 and of the same shape."""
-        steps = np.abs(expected.astype(np.int16) - got)
-        self.elements += steps.size
-        self.max_steps = max(self.max_steps, int(steps.max(initial=0)))
-        self._equal += int(np.count_nonzero(steps == 0))
-        self._within_one += int(np.count_nonzero(steps <= 1))
-        self._histogram += np.bincount(got.ravel().astype(np.int16) + 128, minlength=_CODES)
-        if got.shape[-1] > 1:
+        """Counts one batch; both of the same type and shape."""
+
+    def _count(self, equal: np.ndarray, expected: np.ndarray, got: np.ndarray) -> None:
+        """Counts what is equal, element by element, and where rows have their largest one."""
+        self.elements += equal.size
+        self._equal += int(np.count_nonzero(equal))
+        if got.ndim and got.shape[-1] > 1:
             same = expected.argmax(axis=-1) == got.argmax(axis=-1)
             self._rows += same.size
             self._same_top += int(np.count_nonzero(same))
 
     @property
     def equal(self) -> float:
-        """Share of elements that are the same integer."""
+        """Share of elements that are equal; of floats, within `FLOAT_TOLERANCE`."""
         return self._equal / max(self.elements, 1)
+
+    @property
+    def top1_agreement(self) -> float | None:
+        """Share of rows (along the last axis) with the largest element at the same place.
+
+        None where the last axis has one element.
+        """
+        return self._same_top / self._rows if self._rows else None
+
+    @property
+    @abc.abstractmethod
+    def differs(self) -> bool:
+        """Whether there is a difference; of floats, one larger than the tolerance."""
+
+    @property
+    @abc.abstractmethod
+    def breaks(self) -> bool:
+        """Whether the difference is larger than promised."""
+
+    @property
+    @abc.abstractmethod
+    def distance(self) -> str:
+        """The largest difference, for people."""
+
+    @property
+    @abc.abstractmethod
+    def allowance(self) -> str:
+        """What is promised, for people."""
+
+    @abc.abstractmethod
+    def to_dict(self) -> dict:
+        """The figures, ready for JSON."""
+
+    @abc.abstractmethod
+    def row(self) -> tuple[str, ...]:
+        """The figures as cells of a table, under `HEADER`."""
+
+    #: Columns of `row`.
+    HEADER = ("tensor", "operator", "equal", "within 1", "max steps", "top-1", "range", "distinct")
+
+
+@dataclasses.dataclass
+class Agreement(Figures):
+    """Figures of one tensor of integers, in quantization steps.
+
+    Attributes:
+        max_steps: Largest difference.
+        allowed: Largest difference that the target promises; None where nothing is promised.
+    """
+
+    max_steps: int = 0
+    allowed: int | None = 0
+    _within_one: int = 0
+    _histogram: np.ndarray | int = dataclasses.field(default=0, repr=False)
+
+    def add(self, expected: np.ndarray, got: np.ndarray) -> None:
+        """Counts one batch; both int8, or both int16, and of the same shape."""
+        wide = np.int16 if got.itemsize == 1 else np.int32
+        least = np.iinfo(got.dtype).min
+        steps = np.abs(expected.astype(wide) - got)
+        self._count(steps == 0, expected, got)
+        self.max_steps = max(self.max_steps, int(steps.max(initial=0)))
+        self._within_one += int(np.count_nonzero(steps <= 1))
+        codes = got.ravel().astype(wide) - least
+        self._histogram = self._histogram + np.bincount(codes, minlength=-2 * least)
 
     @property
     def within_one_step(self) -> float:
@@ -63,38 +118,30 @@ class Agreement:
         return self._within_one / max(self.elements, 1)
 
     @property
-    def top1_agreement(self) -> float | None:
-        return self._same_top / self._rows if self._rows else None
-
-    @property
     def breaks(self) -> bool:
-        """Whether the difference is larger than promised."""
         return self.allowed is not None and self.max_steps > self.allowed
 
     @property
     def differs(self) -> bool:
-        """Whether there is a difference."""
         return self.max_steps > 0
 
     @property
     def distance(self) -> str:
-        """The largest difference, for people."""
-        return f"{self.max_steps} steps"
+        return f"{self.max_steps} step{'' if self.max_steps == 1 else 's'}"
 
     @property
     def allowance(self) -> str:
-        """What is promised, for people."""
         return str(self.allowed)
 
     @property
     def smallest(self) -> int:
-        """Smallest int8 integer of the file's tensor."""
-        return int(np.flatnonzero(self._histogram)[0]) - 128 if self.elements else 0
+        """Smallest integer of the file's tensor; of uint8 ones 128 less."""
+        return self._integers[0]
 
     @property
     def largest(self) -> int:
-        """Largest int8 integer of the file's tensor."""
-        return int(np.flatnonzero(self._histogram)[-1]) - 128 if self.elements else 0
+        """Largest integer of the file's tensor; of uint8 ones 128 less."""
+        return self._integers[-1]
 
     @property
     def span(self) -> int:
@@ -106,8 +153,19 @@ class Agreement:
         """Number of different integers."""
         return int(np.count_nonzero(self._histogram))
 
+    @property
+    def bits(self) -> int:
+        """Bits of the integers: 8 or 16."""
+        return 8 if np.ndim(self._histogram) == 0 else len(self._histogram).bit_length() - 1
+
+    @property
+    def _integers(self) -> list[int]:
+        """The integers that occur, in order; a zero where nothing was compared."""
+        if np.ndim(self._histogram) == 0:
+            return [0]
+        return (np.flatnonzero(self._histogram) - len(self._histogram) // 2).tolist()
+
     def to_dict(self) -> dict:
-        """The figures, ready for JSON."""
         return {
             "name": self.name,
             "kind": self.kind,
@@ -122,13 +180,9 @@ class Agreement:
             "distinct": self.distinct,
         }
 
-    #: Columns of `row`.
-    HEADER = ("tensor", "operator", "equal", "within 1", "max steps", "top-1", "range", "distinct")
-
     def row(self) -> tuple[str, ...]:
-        """The figures as cells of a table."""
         return (
-            self.name,
+            short(self.name),
             self.kind,
             share(self.equal),
             share(self.within_one_step),
@@ -150,11 +204,11 @@ class IndexAgreement(Agreement):
 
     def add(self, expected: np.ndarray, got: np.ndarray) -> None:
         """Counts one batch; both int32 and of the same shape."""
-        wrong = int(np.count_nonzero(expected != got))
-        self.elements += got.size
-        self.max_steps = max(self.max_steps, int(wrong > 0))
-        self._equal += got.size - wrong
-        self._within_one += got.size - wrong
+        equal = expected == got
+        self.elements += equal.size
+        self._equal += int(np.count_nonzero(equal))
+        self._within_one = self._equal
+        self.max_steps = int(self._equal < self.elements)
         self._seen.update(np.unique(got).tolist())
 
     @property
@@ -174,43 +228,35 @@ class IndexAgreement(Agreement):
 
 
 @dataclasses.dataclass
-class FloatAgreement:
-    """Figures of a tensor that float layers give, beside those of `Agreement`.
+class FloatAgreement(Figures):
+    """Figures of a tensor of real values, such as float layers give.
 
     Attributes:
-        name: The tensor.
-        kind: "FLOAT".
-        elements: Number of elements compared.
-        largest: Largest magnitude in Keras.
+        largest: Largest magnitude of what is expected.
         largest_error: Largest difference.
         promised: Whether it must lie within `FLOAT_TOLERANCE`, in terms of `largest`; nothing is
             promised of what lies behind integers that came from float themselves.
     """
 
-    name: str
     kind: str = "FLOAT"
-    elements: int = 0
     largest: float = 0.0
     largest_error: float = 0.0
     promised: bool = True
-    _near: int = 0
-    _rows: int = 0
-    _same_top: int = 0
+    _power: float = 0.0
+    _noise: float = 0.0
 
     def add(self, expected: np.ndarray, got: np.ndarray) -> None:
         """Counts one batch; both float32 and of the same shape."""
-        errors = np.abs(expected - got)
+        with np.errstate(invalid="ignore"):  # infinity from infinity
+            errors = np.where(expected == got, 0, np.abs(expected - got))
         # What is no number in the file is as far away as can be.
         errors = np.where(np.isfinite(errors), errors, np.inf)
         largest = float(np.abs(expected).max(initial=0))
-        self.elements += errors.size
+        self._count(errors <= FLOAT_TOLERANCE * (largest or 1), expected, got)
         self.largest = max(self.largest, largest)
         self.largest_error = max(self.largest_error, float(errors.max(initial=0)))
-        self._near += int(np.count_nonzero(errors <= FLOAT_TOLERANCE * (largest or 1)))
-        if got.shape[-1] > 1:
-            same = expected.argmax(axis=-1) == got.argmax(axis=-1)
-            self._rows += same.size
-            self._same_top += int(np.count_nonzero(same))
+        self._power += float(np.square(expected, dtype=np.float64).sum())
+        self._noise += float(np.square(errors, dtype=np.float64).sum())
 
     @property
     def relative_error(self) -> float:
@@ -218,52 +264,48 @@ class FloatAgreement:
         return self.largest_error / self.largest if self.largest else self.largest_error
 
     @property
-    def equal(self) -> float:
-        """Share of elements within the tolerance, in terms of the largest value of a batch."""
-        return self._near / max(self.elements, 1)
+    def signal_to_noise(self) -> float | None:
+        """Power of the expected values to that of the differences, in dB.
 
-    @property
-    def top1_agreement(self) -> float | None:
-        return self._same_top / self._rows if self._rows else None
+        None where there is no difference, or no finite one.
+        """
+        if not (self._power and self._noise and np.isfinite(self._power + self._noise)):
+            return None
+        return float(10 * np.log10(self._power / self._noise))
 
     @property
     def differs(self) -> bool:
-        """Whether the difference is larger than the tolerance."""
         return self.relative_error > FLOAT_TOLERANCE
 
     @property
     def breaks(self) -> bool:
-        """Whether the difference is larger than promised."""
         return self.promised and self.differs
 
     @property
     def distance(self) -> str:
-        """The largest difference, for people."""
         return f"{self.relative_error:.2g} of its largest value"
 
     @property
     def allowance(self) -> str:
-        """What is promised, for people."""
         return f"{FLOAT_TOLERANCE:g}"
 
     def to_dict(self) -> dict:
-        """The figures, ready for JSON."""
         return {
             "name": self.name,
             "kind": self.kind,
             "elements": self.elements,
             "equal": self.equal,
-            "largest": self.largest,
-            "largest_error": self.largest_error,
-            "relative_error": self.relative_error,
+            "largest": _finite(self.largest),
+            "largest_error": _finite(self.largest_error),
+            "relative_error": _finite(self.relative_error),
+            "signal_to_noise": self.signal_to_noise,
             "top1_agreement": self.top1_agreement,
         }
 
     def row(self) -> tuple[str, ...]:
-        """The figures as cells of a table, under `Agreement.HEADER`."""
         error = f"{self.relative_error:.1e} rel."
         return (
-            self.name,
+            short(self.name),
             self.kind,
             share(self.equal),
             "-",
@@ -274,8 +316,31 @@ class FloatAgreement:
         )
 
 
+def mean(figures: Sequence[Figures], name: str = "equal") -> float:
+    """The mean of a share over all elements of several tensors; 1 where there are none."""
+    elements = sum(each.elements for each in figures)
+    if not elements:
+        return 1.0
+    return sum(getattr(each, name) * each.elements for each in figures) / elements
+
+
+def short(name: str, most: int = 40) -> str:
+    """A tensor's name, for tables.
+
+    Other converters name a tensor by all the layers that they fused into it, one path each: the
+    first is the one that people know, and ends of paths tell layers apart.
+    """
+    first = name.split(";")[0]
+    return first if len(first) <= most else f"…{first[1 - most :]}"
+
+
 def share(value: float | None) -> str:
     """A share in per cent that says 100 only where it is all."""
     if value is None:
         return "-"
     return "100 %" if value == 1 else f"{min(100 * value, 99.9999):.4f} %"
+
+
+def _finite(value: float) -> float | None:
+    """JSON knows no infinity."""
+    return value if np.isfinite(value) else None

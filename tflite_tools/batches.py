@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from mobilequant.integer.graph import FrozenGraph
+if TYPE_CHECKING:
+    from mobilequant.integer.graph import FrozenGraph, Tensor
 
 
-def batches(images, graph: FrozenGraph, batch_size: int) -> Iterator[tuple[list, object]]:
-    """Yields each batch twice: as a list of arrays in the graph's order, and as Keras takes it.
+class Input(NamedTuple):
+    """What images must fit.
+
+    Attributes:
+        name: Of the input.
+        shape: Without the batch.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+
+
+def batches(
+    images, inputs: Sequence[Input | Tensor], batch_size: int
+) -> Iterator[tuple[list, object]]:
+    """Yields each batch twice: as a list of arrays in the inputs' order, and as Keras takes it.
 
     Args:
         images: One array (images along the first axis), a dict of them by the names of the
             inputs, a `tf.data.Dataset` or another iterable of batches; the elements of the last
             two may be tuples that start with the images, as `fit` takes them.
-        graph: What the images are for.
+        inputs: Those of the model that the images are for.
         batch_size: Size of the batches that an array is cut into.
 
     Raises:
@@ -27,7 +43,7 @@ def batches(images, graph: FrozenGraph, batch_size: int) -> Iterator[tuple[list,
     some = False
     for batch in _split(images, batch_size):
         batch = batch[0] if isinstance(batch, tuple) else batch
-        arrays = _arrays(batch, graph)
+        arrays = _arrays(batch, inputs)
         if len(arrays[0]) == 0:
             continue
         some = True
@@ -47,13 +63,20 @@ def random_batch(graph: FrozenGraph, count: int, seed: int = 0) -> tuple[list, o
     for tensor in graph.inputs:
         low = tensor.scale * np.float32(-128 - tensor.zero_point)
         high = tensor.scale * np.float32(127 - tensor.zero_point)
-        x = random.uniform(low, high, (count, *tensor.shape)).astype(np.float32)
-        if len(tensor.shape) == 3:
-            coarse = x[count // 2 :, ::8, ::8]
-            patches = coarse.repeat(8, axis=1).repeat(8, axis=2)
-            x[count // 2 :] = patches[:, : x.shape[1], : x.shape[2]]
-        arrays.append(x)
+        arrays.append(random_images(random, low, high, (count, *tensor.shape)))
     return arrays, arrays[0] if len(arrays) == 1 else arrays
+
+
+def random_images(
+    random: np.random.Generator, low: float, high: float, shape: tuple[int, ...]
+) -> np.ndarray:
+    """One input's part of `random_batch`, in [low, high]; `shape` has the batch."""
+    x = random.uniform(low, high, shape).astype(np.float32)
+    if len(shape) == 4:
+        half = len(x) // 2
+        patches = x[half:, ::8, ::8].repeat(8, axis=1).repeat(8, axis=2)
+        x[half:] = patches[:, : x.shape[1], : x.shape[2]]
+    return x
 
 
 def _split(images, batch_size: int):
@@ -79,21 +102,21 @@ def _split(images, batch_size: int):
         yield from iterator
 
 
-def _arrays(batch, graph: FrozenGraph) -> list[np.ndarray]:
+def _arrays(batch, inputs: Sequence[Input | Tensor]) -> list[np.ndarray]:
     if isinstance(batch, Mapping):
-        missing = [tensor.name for tensor in graph.inputs if tensor.name not in batch]
+        missing = [tensor.name for tensor in inputs if tensor.name not in batch]
         if missing:
             raise ValueError(
                 f"The images lack the inputs {', '.join(map(repr, missing))}; they have "
                 f"{', '.join(map(repr, batch))}."
             )
-        parts = [batch[tensor.name] for tensor in graph.inputs]
+        parts = [batch[tensor.name] for tensor in inputs]
     else:
-        parts = batch if isinstance(batch, list) and len(graph.inputs) > 1 else [batch]
-    if len(parts) != len(graph.inputs):
-        raise ValueError(f"The model has {len(graph.inputs)} inputs, the batch {len(parts)}.")
+        parts = batch if isinstance(batch, list) and len(inputs) > 1 else [batch]
+    if len(parts) != len(inputs):
+        raise ValueError(f"The model has {len(inputs)} inputs, the batch {len(parts)}.")
     arrays = [np.asarray(part, np.float32) for part in parts]
-    for array, tensor in zip(arrays, graph.inputs, strict=True):
+    for array, tensor in zip(arrays, inputs, strict=True):
         if array.shape[1:] != tensor.shape or array.ndim != len(tensor.shape) + 1:
             raise ValueError(
                 f"Input {tensor.name!r} takes batches of shape (n, "

@@ -287,7 +287,7 @@ def _check_agreement(qmodel, graph, model, data, samples) -> Verification:
     if samples is None:
         tests = [random_batch(graph, _CHECK_IMAGES)]
     else:
-        tests = list(batches(samples, graph, _CHECK_BATCH))
+        tests = list(batches(samples, graph.inputs, _CHECK_BATCH))
     result = _compare(qmodel, graph, model, data, tests)
     if result.breach is None:
         return result

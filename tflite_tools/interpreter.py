@@ -58,16 +58,25 @@ class Interpreter:
             reads, and a broken file can end the process.
         threads: Number of CPU threads.
         kernels: A key of `KERNELS`.
+        resizable: Whether `run` may give the inputs another first dimension than the file's.
 
     Raises:
         ValueError: `kernels` is unknown.
         RuntimeError: LiteRT cannot run the model.
     """
 
-    def __init__(self, model: bytes, *, threads: int = 1, kernels: str = "default"):
+    def __init__(
+        self,
+        model: bytes,
+        *,
+        threads: int = 1,
+        kernels: str = "default",
+        resizable: bool = True,
+    ):
         if kernels not in KERNELS:
             raise ValueError(f"kernels must be one of {', '.join(KERNELS)}; got {kernels!r}.")
         self._model, self._threads, self._kernels = bytes(model), threads, KERNELS[kernels]
+        self._resizable = resizable
         self._create()
 
     def _create(self) -> None:
@@ -131,7 +140,7 @@ class Interpreter:
             One array for each output, with as many elements.
         """
         count, size = len(arrays[0]), self.inputs[0].shape[0]
-        if count == size or self.resize(count):
+        if count == size or self._resizable and self.resize(count):
             return self._run(arrays)
         size = self.inputs[0].shape[0]
         parts = []

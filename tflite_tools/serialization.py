@@ -22,6 +22,22 @@ def serialize(model: schema.ModelT) -> bytes:
     return bytes(builder.Output())
 
 
+def with_outputs(model: schema.ModelT, indices: list[int]) -> bytes:
+    """A copy of a file with other tensors of its first subgraph as outputs.
+
+    Args:
+        model: The parsed file; left as it is.
+        indices: Numbers of the tensors.
+    """
+    main = model.subgraphs[0]
+    outputs, signatures = main.outputs, model.signatureDefs
+    try:
+        main.outputs, model.signatureDefs = np.array(indices, np.int32), None
+        return serialize(model)
+    finally:
+        main.outputs, model.signatureDefs = outputs, signatures
+
+
 class _AlignedBuffer:
     """A buffer that starts at a multiple of 16 bytes; the generated class does not see to it."""
 

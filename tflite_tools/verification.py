@@ -21,7 +21,7 @@ from tflite_tools import detection, detection_tail, flatbuffer
 from tflite_tools.agreement import Agreement, FloatAgreement, IndexAgreement
 from tflite_tools.batches import batches
 from tflite_tools.interpreter import Interpreter, Port
-from tflite_tools.serialization import serialize
+from tflite_tools.serialization import serialize, with_outputs
 from tflite_tools.verification_report import STEPS_BEHIND_FLOAT, Verification
 
 _UINT8_OFFSET = 128
@@ -60,7 +60,7 @@ def verify(
     model = flatbuffer.parse(data, path)
     graph = freeze(qmodel, allow_float=True)
     comparison = Comparison(graph, model, data, os.fspath(path), kernels, layers)
-    for arrays, keras_batch in batches(images, comparison.graph, batch_size):
+    for arrays, keras_batch in batches(images, comparison.graph.inputs, batch_size):
         comparison.add(qmodel, arrays, keras_batch)
     return comparison.result()
 
@@ -187,22 +187,6 @@ class Comparison:
         if tensor.name in self._borders:
             allowed = STEPS_BEHIND_FLOAT
         return Agreement(tensor.name, kind, allowed=allowed if promised else None)
-
-
-def with_outputs(model: schema.ModelT, indices: list[int]) -> bytes:
-    """A copy of a file with other tensors of its first subgraph as outputs.
-
-    Args:
-        model: The parsed file; left as it is.
-        indices: Numbers of the tensors.
-    """
-    main = model.subgraphs[0]
-    outputs, signatures = main.outputs, model.signatureDefs
-    try:
-        main.outputs, model.signatureDefs = np.array(indices, np.int32), None
-        return serialize(model)
-    finally:
-        main.outputs, model.signatureDefs = outputs, signatures
 
 
 def as_int8(integers: np.ndarray) -> np.ndarray:

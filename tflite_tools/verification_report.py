@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+from pathlib import Path
 
-from tflite_tools.agreement import FLOAT_TOLERANCE, Agreement, FloatAgreement, share
+from tflite_tools.agreement import FLOAT_TOLERANCE, Agreement, Figures, mean, share
 from tflite_tools.tables import table
 
 #: How far a QUANTIZE behind float kernels may lie from Keras', in steps: the next integer, where
@@ -35,11 +37,11 @@ class Verification:
     path: str
     images: int
     kernels: str
-    outputs: list[Agreement | FloatAgreement]
-    logits: Agreement | FloatAgreement | None = None
-    layers: list[Agreement | FloatAgreement] | None = None
+    outputs: list[Figures]
+    logits: Figures | None = None
+    layers: list[Figures] | None = None
     borders: list[Agreement] | None = None
-    behind: list[Agreement | FloatAgreement] = dataclasses.field(default_factory=list)
+    behind: list[Figures] = dataclasses.field(default_factory=list)
     detections: int | None = None
 
     @property
@@ -48,7 +50,7 @@ class Verification:
 
         Of a float output, of those within 1/10000 of its largest value.
         """
-        return self._mean(self.outputs, "equal")
+        return mean(self.outputs)
 
     @property
     def within_one_step(self) -> float:
@@ -56,7 +58,7 @@ class Verification:
 
         Of float outputs it is not told; 1 where there are no others.
         """
-        return self._mean(self._integer_outputs, "within_one_step")
+        return mean(self._integer_outputs, "within_one_step")
 
     @property
     def max_steps(self) -> int:
@@ -64,7 +66,7 @@ class Verification:
         return max((output.max_steps for output in self._integer_outputs), default=0)
 
     @property
-    def breach(self) -> Agreement | FloatAgreement | None:
+    def breach(self) -> Figures | None:
         """The first tensor that lies further from Keras than is promised, or None."""
         checked = [
             *(self.layers or []),
@@ -83,7 +85,7 @@ class Verification:
         most = max((border.max_steps for border in self.borders), default=0)
         return (
             f"behind float layers: up to {STEPS_BEHIND_FLOAT} step, float outputs to "
-            f"{FLOAT_TOLERANCE:g} of their largest value; {share(self._mean(self.borders))} of the "
+            f"{FLOAT_TOLERANCE:g} of their largest value; {share(mean(self.borders))} of the "
             f"integers that come from float equal, {most} steps at most; all integer layers equal "
             "from there on"
         )
@@ -99,7 +101,7 @@ class Verification:
         return getattr(self.outputs[0], "span", None)
 
     @property
-    def first_difference(self) -> Agreement | FloatAgreement | None:
+    def first_difference(self) -> Figures | None:
         """The first tensor where Keras and file part (`layers=True`), or None.
 
         In a mixed file not one where float kernels come to the next integer.
@@ -124,6 +126,7 @@ class Verification:
             "within_one_step": self.within_one_step,
             "max_steps": self.max_steps,
             "top1_agreement": self.top1_agreement,
+            "first_difference": self.first_difference and self.first_difference.to_dict(),
             "outputs": [output.to_dict() for output in self.outputs],
             "logits": self.logits and self.logits.to_dict(),
             "layers": self.layers and [layer.to_dict() for layer in self.layers],
@@ -137,7 +140,7 @@ class Verification:
         rows = [*self.outputs, *([self.logits] if self.logits else []), *(self.layers or [])]
         lines = [
             f"{self.path} against Keras on {self.images} images, {self.kernels} kernels",
-            table(Agreement.HEADER, [agreement.row() for agreement in rows]),
+            table(Figures.HEADER, [figures.row() for figures in rows]),
         ]
         if self.promise is not None and self.breach is None:
             lines.append(self.promise)
@@ -147,21 +150,38 @@ class Verification:
                 "not compared"
             )
         if self.layers is not None:
-            first = self.first_difference
-            lines.append(
-                "every tensor agrees"
-                if first is None
-                else f"first difference: {first.name} ({first.kind})"
-            )
+            lines.append(first_difference_text(self.first_difference))
         return "\n".join(lines)
+
+    def plot(self, path: str | os.PathLike | None = None):
+        """Draws a bar for each tensor: the integers it takes, and where it differs by how much.
+
+        Args:
+            path: File to write, `.png`, `.svg` or `.pdf`; by default nothing is written.
+
+        Returns:
+            A `matplotlib.figure.Figure`, which notebooks show.
+
+        Raises:
+            ImportError: matplotlib is missing; the message says what to install.
+            ValueError: The path cannot be written.
+        """
+        title = f"{Path(self.path).name} against Keras, {self.images} images"
+        figures = self.layers or [*([self.logits] if self.logits else []), *self.outputs]
+        from tflite_tools import agreement_plot  # it imports what drawing needs
+
+        return agreement_plot.draw(figures, title, path)
 
     @property
     def _integer_outputs(self):
         return [output for output in self.outputs if isinstance(output, Agreement)]
 
-    @staticmethod
-    def _mean(figures, share_of="equal") -> float:
-        elements = sum(each.elements for each in figures)
-        if not elements:
-            return 1.0
-        return sum(getattr(each, share_of) * each.elements for each in figures) / elements
+
+def first_difference_text(first: Figures | None) -> str:
+    """One line about the first tensor that differs, or about there being none."""
+    if first is None:
+        return "every tensor agrees"
+    return (
+        f"first difference: {first.name.split(';')[0]} ({first.kind}), up to {first.distance}, "
+        f"{share(first.equal)} of its {first.elements:,} elements equal"
+    )

@@ -112,6 +112,14 @@ def share(text: str) -> float:
     return value
 
 
+def whole_share(text: str) -> float:
+    """A number from 0 to 1."""
+    value = _number(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a number from 0 to 1")
+    return value
+
+
 def image_size(text: str) -> tuple[int, int]:
     """ "224", or "HEIGHTxWIDTH"."""
     parts = text.lower().split("x")

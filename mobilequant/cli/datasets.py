@@ -22,6 +22,23 @@ def image_shape(model, name) -> tuple[int, int, int]:
     return tuple(shape)
 
 
+def image_shape_of_file(inputs, name) -> tuple[int, int, int]:
+    """(height, width, channels) of the images that a `.tflite` file takes.
+
+    Args:
+        inputs: The file's inputs, anything with a `shape` that begins with the batch.
+        name: What messages call the file.
+
+    Raises:
+        UsageError: It takes something else.
+    """
+    shape = tuple(inputs[0].shape[1:]) if inputs else ()
+    if len(inputs) != 1 or len(shape) != 3 or shape[2] not in (1, 3) or min(shape) < 1:
+        shapes = ", ".join(str(port.shape) for port in inputs)
+        raise UsageError(f"{name} does not take images alone: its inputs are {shapes}")
+    return shape
+
+
 def load(arguments, task, shape: tuple[int, int, int], **options):
     """The data set of `--data` for images of that shape.
 

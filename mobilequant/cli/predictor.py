@@ -37,7 +37,7 @@ class Predictor:
         else:
             self._model = files.load_model(like) if like else None
             self._run = FileRunner(path, like=self._model)
-            self._shape = _image_shape(self._run.inputs, path)
+            self._shape = datasets.image_shape_of_file(self._run.inputs, path)
             self.task = tasks.of_file(self._run.outputs, path, task)
 
     @property
@@ -101,14 +101,6 @@ class Predictor:
         outputs = self._model.outputs if self._model is not None else self._run.outputs
         shape = outputs[0].shape
         return None if len(shape) == 3 else int(shape[-1])
-
-
-def _image_shape(inputs, path) -> tuple[int, int, int]:
-    shape = inputs[0].shape[1:]
-    if len(inputs) != 1 or len(shape) != 3 or shape[2] not in (1, 3):
-        shapes = ", ".join(str(port.shape) for port in inputs)
-        raise UsageError(f"{path} does not take images alone: its inputs are {shapes}")
-    return tuple(shape)
 
 
 def _save(image, path: Path) -> None:

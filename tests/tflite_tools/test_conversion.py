@@ -127,7 +127,7 @@ def test_without_check(twin, path):
 def test_disagreement_is_refused_with_the_layers_name(twin, path, faults):
     path.write_bytes(b"what was there")
     twin.faults = faults
-    with pytest.raises(ConversionError, match=f"'{next(iter(faults))}'.*steps from Keras"):
+    with pytest.raises(ConversionError, match=f"'{next(iter(faults))}'.*steps? from Keras"):
         convert(twin, path)
     assert path.read_bytes() == b"what was there"
     assert leftovers(path.parent) == ["m.tflite"]
@@ -279,7 +279,8 @@ def test_first_difference(twin, path):
     twin.faults = {"add": 1, "pool": 3}
     result = verify(twin, path, images(), layers=True)
     assert (result.first_difference.name, result.first_difference.kind) == ("add", "ADD")
-    assert "first difference: add (ADD)" in str(result)
+    assert "first difference: add (ADD), up to 1 step, " in str(result)
+    assert result.to_dict()["first_difference"]["max_steps"] == 1
 
 
 def test_figures_count_steps():

@@ -1,30 +1,42 @@
-"""`mobilequant verify`: a quantized model against its `.tflite` file, image by image."""
+"""`mobilequant verify`: a quantized model against its `.tflite` file, or a file against another."""
 
 from __future__ import annotations
 
-from mobilequant.cli import arguments as args
-from mobilequant.cli import console, datasets, files
-from mobilequant.cli.errors import ContractBroken
+from pathlib import Path
 
-HELP = "compare a quantized model with its .tflite file on real images"
+from mobilequant.cli import arguments as args
+from mobilequant.cli import console, datasets, files, two_files
+from mobilequant.cli.errors import ContractBroken, UsageError
+
+HELP = "compare a .tflite file with its quantized model, or with another file, on real images"
 
 DESCRIPTION = """\
 Runs the Keras model and the file on the test images, counts where their integers differ, and
 measures the file: its accuracy, mean IoU or mean average precision. The contract: every integer
 equal (after a softmax: within what the target allows). Exit code 1 where it is broken, so that a
-build can stop there."""
+build can stop there.
+
+With two .tflite files, whoever wrote them, the second is compared with the first: in quantization
+steps where both have the same, else by the real values that their integers stand for. Exit code 1
+where a limit is not kept."""
 
 EXAMPLES = """\
   mobilequant verify q.keras model.tflite --data digits
-  mobilequant verify q.keras model.tflite --data cifar10 --limit 500 --layers
-  mobilequant verify q.keras model.tflite --data photos/ --json > agreement.json"""
+  mobilequant verify q.keras model.tflite --data cifar10 --limit 500 --layers --plot layers.png
+  mobilequant verify q.keras model.tflite --data photos/ --json > agreement.json
+  mobilequant verify old.tflite new.tflite --data photos/ --layers --max-steps 1
+  mobilequant verify float.tflite int8.tflite --min-top1 0.9"""
 
 
 def add_arguments(parser) -> None:
     """Adds this command's arguments."""
-    parser.add_argument("model", metavar="Q.keras", help="the quantized model")
-    parser.add_argument("file", metavar="M.tflite", help="the file that was made from it")
-    args.add_data(parser, required=True, use="images to compare on")
+    parser.add_argument(
+        "model", metavar="Q.keras", help="the quantized model, or the .tflite file to compare with"
+    )
+    parser.add_argument("file", metavar="M.tflite", help="the file")
+    args.add_data(
+        parser, required=False, use="images to compare on (two files: random ones without it)"
+    )
     parser.add_argument(
         "--limit", type=args.count, metavar="N", help="only the first N test images (default: all)"
     )
@@ -32,16 +44,51 @@ def add_arguments(parser) -> None:
         "--batch-size", type=args.count, metavar="N", help="default: 32; 8 for boxes and masks"
     )
     parser.add_argument(
-        "--layers", action="store_true", help="compare every inner tensor as well (slower)"
+        "--layers",
+        action="store_true",
+        help="compare every inner tensor as well (slower); two files: those of the same name",
     )
+    parser.add_argument(
+        "--plot",
+        metavar="FILE",
+        help="draw which integers each tensor takes and what differs: a .png, .pdf or .svg file",
+    )
+    two_files.add_arguments(parser)
     args.add_json(parser)
 
 
 def run(arguments) -> None:
     """Verifies, prints, and raises `ContractBroken` where the file is not the model."""
-    source = files.check_input(arguments.model, ".keras")
+    against_file = Path(arguments.model).suffix == ".tflite"
+    source = files.check_input(arguments.model, ".tflite" if against_file else ".keras")
     path = files.check_input(arguments.file, ".tflite")
+    _require_sense(arguments, against_file)
 
+    if arguments.plot:
+        from mobilequant import drawing
+
+        drawing.check_path(arguments.plot)
+    if against_file:
+        two_files.run(arguments, source, path)
+    else:
+        _against_keras(arguments, source, path)
+
+
+def _require_sense(arguments, against_file: bool) -> None:
+    if not against_file:
+        if not arguments.data:
+            raise UsageError("name images to compare on with --data")
+        for name in two_files.limits(arguments):
+            option = "--" + name.replace("_", "-")
+            raise UsageError(
+                f"{option} is for two .tflite files; between a model and its file the target's "
+                "contract is the limit"
+            )
+    elif not arguments.data and (arguments.limit or arguments.data_dir):
+        raise UsageError("--limit and --data-dir need --data")
+
+
+def _against_keras(arguments, source: Path, path: Path) -> None:
     from mobilequant.cli.quiet import import_tensorflow, quiet
 
     import_tensorflow()
@@ -59,6 +106,8 @@ def run(arguments) -> None:
         agreement = tflite_tools.verify(qmodel, path, data.test, layers=arguments.layers)
         measured = task.measure(qmodel, FileRunner(path, like=qmodel), data)
     broken = contract.first_breach(agreement)
+    if arguments.plot:
+        agreement.plot(arguments.plot)
     result = {
         **agreement.to_dict(),
         **measuring.keyed(measured, "file"),
