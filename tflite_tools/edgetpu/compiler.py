@@ -58,7 +58,7 @@ def find() -> str | None:
     return shutil.which(_PROGRAM)
 
 
-def compile(path: str | os.PathLike, timeout: float = _TIMEOUT) -> Compilation:
+def run(path: str | os.PathLike, timeout: float = _TIMEOUT) -> Compilation:
     """Compiles a file in a temporary folder, and returns what the compiler said.
 
     Args:

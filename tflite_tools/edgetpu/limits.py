@@ -13,8 +13,9 @@ from collections.abc import Callable
 
 from tflite_tools.edgetpu.operations import Operand, Operation
 
-#: A limit of one operator: says what is beyond it, and what to change, or None.
-Limit = Callable[[Operation], tuple[str, str] | None]
+#: What is beyond a limit, and what to change; or None.
+Finding = tuple[str, str] | None
+Limit = Callable[[Operation], Finding]
 
 #: Elements of a SOFTMAX, by the documentation.
 SOFTMAX_ELEMENTS = 16000
@@ -30,7 +31,8 @@ RESIZE_ELEMENTS = 128 * 128 * 32
 FIXED_SHAPES = "fix the input's shape before conversion, so that nothing is computed from shapes"
 
 
-def constant_parameters(op: Operation):
+def constant_parameters(op: Operation) -> Finding:
+    """Weights, biases and slopes are in the file."""
     data = 2 if op.kind == "TRANSPOSE_CONV" else 0
     for place, operand in enumerate(op.inputs):
         computed = operand is not None and not (operand.constant or operand.variable)
@@ -45,7 +47,7 @@ def constant_parameters(op: Operation):
 def constant_operands(*places: int) -> Limit:
     """These operands are shapes, axes, sizes: constant, where they are there at all."""
 
-    def limit(op: Operation):
+    def limit(op: Operation) -> Finding:
         for place in places:
             operand = op.operand(place)
             if operand is not None and operand.values is None:
@@ -55,20 +57,23 @@ def constant_operands(*places: int) -> Limit:
     return limit
 
 
-def no_activation(op: Operation):
+def no_activation(op: Operation) -> Finding:
+    """No activation is fused into it."""
     if op.option("fusedActivationFunction"):
         return "it has a fused activation", "put the activation behind the layer before it"
     return None
 
 
-def equal_dilation(op: Operation):
+def equal_dilation(op: Operation) -> Finding:
+    """Height and width are dilated alike."""
     height, width = op.option("dilationHFactor"), op.option("dilationWFactor")
     if height != width:
         return f"its dilation is {height}×{width}", "use one dilation for height and width"
     return None
 
 
-def zero_constant(op: Operation):
+def zero_constant(op: Operation) -> Finding:
+    """Nothing but zeros, to one other input, is concatenated as a constant."""
     constants = [x for x in op.inputs if x is not None and x.constant]
     if not constants:
         return None
@@ -81,7 +86,8 @@ def zero_constant(op: Operation):
     return None
 
 
-def one_scale(op: Operation):
+def one_scale(op: Operation) -> Finding:
+    """Weights have one scale, not one for each output."""
     weights = op.operand(1)
     if weights is not None and weights.scales > 1:
         return (
@@ -92,13 +98,15 @@ def one_scale(op: Operation):
     return None
 
 
-def default_format(op: Operation):
+def default_format(op: Operation) -> Finding:
+    """Weights are in rows, not shuffled."""
     if op.option("weightsFormat"):
         return "its weights are in a shuffled format", "convert with the default weights format"
     return None
 
 
-def one_dimensional(op: Operation):
+def one_dimensional(op: Operation) -> Finding:
+    """What it gives has one dimension; those before it are 1."""
     for operand in op.outputs:
         if any(n > 1 for n in (operand.shape or ())[:-1]):
             return (
@@ -108,7 +116,8 @@ def one_dimensional(op: Operation):
     return None
 
 
-def softmax_size(op: Operation):
+def softmax_size(op: Operation) -> Finding:
+    """A softmax is over no more classes than the chip takes."""
     elements = max((_elements(x) for x in op.activations), default=0)
     if elements > SOFTMAX_ELEMENTS:
         return (
@@ -118,7 +127,8 @@ def softmax_size(op: Operation):
     return None
 
 
-def not_over_batch(op: Operation):
+def not_over_batch(op: Operation) -> Finding:
+    """A reduction leaves the batch alone."""
     axes = _axes(op, 1)
     if axes is None:
         return "its axes are not constant", FIXED_SHAPES
@@ -127,7 +137,8 @@ def not_over_batch(op: Operation):
     return None
 
 
-def whole_fours(op: Operation):
+def whole_fours(op: Operation) -> Finding:
+    """Channels that are averaged are a multiple of 4."""
     axes, shape = _axes(op, 1), _shape(op)
     if axes and shape and len(shape) - 1 in axes and shape[-1] % 4:
         return (
@@ -137,13 +148,15 @@ def whole_fours(op: Operation):
     return None
 
 
-def not_along_batch(op: Operation):
+def not_along_batch(op: Operation) -> Finding:
+    """Tensors are not stacked along the batch."""
     if op.option("axis") % max(1, len(op.outputs[0].shape or ()) if op.outputs else 1) == 0:
         return "it packs along the batch", "stack along another axis"
     return None
 
 
-def no_batch_padding(op: Operation):
+def no_batch_padding(op: Operation) -> Finding:
+    """The batch is not padded."""
     paddings = op.operand(1)
     if paddings is None or paddings.values is None or len(paddings.values) < 2:
         return "its padding is not constant", FIXED_SHAPES
@@ -152,7 +165,8 @@ def no_batch_padding(op: Operation):
     return None
 
 
-def one_slope_a_channel(op: Operation):
+def one_slope_a_channel(op: Operation) -> Finding:
+    """PReLU shares its slopes over height and width."""
     slopes = op.operand(1)
     if slopes is None or any(n > 1 for n in (slopes.shape or ())[:-1]):
         return (
@@ -162,7 +176,8 @@ def one_slope_a_channel(op: Operation):
     return None
 
 
-def split_axis(op: Operation):
+def split_axis(op: Operation) -> Finding:
+    """The batch is not split."""
     axis, shape = op.operand(0), _shape(op, 1)
     if axis is None or axis.values is None or not len(axis.values):
         return "its axis is not constant", FIXED_SHAPES
@@ -171,7 +186,8 @@ def split_axis(op: Operation):
     return None
 
 
-def leading_ones(op: Operation):
+def leading_ones(op: Operation) -> Finding:
+    """Only leading dimensions of 1 are squeezed."""
     before = _shape(op)
     after = op.outputs[0].shape if op.outputs else None
     kept = len(after or ())
@@ -181,7 +197,8 @@ def leading_ones(op: Operation):
     return None
 
 
-def unit_strides(op: Operation):
+def unit_strides(op: Operation) -> Finding:
+    """A slice takes every element of its range, and adds no dimension."""
     strides = op.operand(3)
     if strides is None or strides.values is None:
         return "its strides are not constant", FIXED_SHAPES
@@ -195,7 +212,8 @@ def unit_strides(op: Operation):
     return None
 
 
-def precise_enough(op: Operation):
+def precise_enough(op: Operation) -> Finding:
+    """A resize is one that is known not to lose precision."""
     before, after = _shape(op), op.outputs[0].shape if op.outputs else None
     if not before or not after or len(before) != 4 or len(after) != 4:
         return "it is not of images with 4 dimensions", "resize images of height×width×channels"
@@ -205,7 +223,9 @@ def precise_enough(op: Operation):
         return (
             f"from {before[1]}×{before[2]} to {after[1]}×{after[2]}: "
             f"at most {RESIZE_FACTOR} times is known to be taken",
-            "resize in steps, by transposed convolutions, or in the app",
+            "let ADD or MUL broadcast the one pixel instead of resizing it"
+            if before[1:3] == (1, 1)
+            else "resize in steps, by transposed convolutions, or in the app",
         )
     elements = math.prod(after)
     if elements > RESIZE_ELEMENTS:
@@ -234,4 +254,5 @@ def _elements(operand: Operand) -> int:
 
 
 def size(operand: Operand) -> str:
+    """A shape for people, with "?" where the file leaves a size open."""
     return "×".join("?" if n < 0 else str(n) for n in operand.shape or ()) or "no dimensions"

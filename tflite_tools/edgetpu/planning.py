@@ -37,7 +37,7 @@ def plan(path: str | os.PathLike, *, compile: bool | None = None) -> Plan:
     if compile is None:
         compile = compiler.find() is not None and not found.compiled
     if compile:
-        found.compilation = compiler.compile(path)
+        found.compilation = compiler.run(path)
     return found
 
 

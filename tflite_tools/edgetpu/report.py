@@ -10,6 +10,9 @@ from tflite_tools.edgetpu import memory, rules
 from tflite_tools.edgetpu.compiler import Compilation
 from tflite_tools.tables import table
 
+#: How many reasons are shown as text; `to_dict` has all.
+_LINES = 20
+
 
 @dataclasses.dataclass(frozen=True)
 class Decision:
@@ -221,17 +224,25 @@ class Plan:
 
 
 def _lines(obstacles: list[Decision], decisions: list[Decision]) -> list[str]:
-    """One line for each reason: operators that share one are counted."""
+    """One line for each operator and reason; the first of its kind stands for the others."""
     behind = collections.Counter(d.behind for d in decisions if d.behind is not None)
-    lines = []
+    alike = collections.Counter((d.operator, d.reason) for d in obstacles)
+    lines = {}
     for decision in obstacles:
+        key = decision.operator, decision.reason
+        if key in lines:
+            continue
         line = f"  {decision.index} {decision.operator} {decision.name!r}: {decision.reason}"
         if decision.behind is not None:
             line += f" (and it is behind {decision.behind})"
         elif behind[decision.index]:
             line += f"; with it {behind[decision.index]} behind it"
-        lines.append(line)
-    return lines
+        if alike[key] > 1:
+            line += f"; the same of {alike[key] - 1} more"
+        lines[key] = line
+    found = list(lines.values())
+    hidden = len(found) - _LINES
+    return found if hidden <= 0 else [*found[:_LINES], f"  … and {hidden} more"]
 
 
 def _listed(operators: collections.Counter[str]) -> str:

@@ -109,4 +109,4 @@ def test_it_may_be_left_out(path, install):
 def test_it_is_stopped_after_a_time(path, install):
     install("time.sleep(60)")
     with pytest.raises(edgetpu.CompilerError, match="m.tflite.*did not end within 1 seconds"):
-        compiler.compile(path, timeout=1)
+        compiler.run(path, timeout=1)

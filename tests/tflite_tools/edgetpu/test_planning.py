@@ -139,6 +139,18 @@ def test_a_first_operator_that_stays_keeps_all_on_the_cpu():
     ]
 
 
+def test_reasons_that_come_often_are_counted():
+    file = SmallFile()
+    x = file.input(1, 4)
+    for number in range(30):
+        x = file.op("HARD_SWISH", [x], file.tensor(1, 4))
+        x = file.op(f"Custom{number}", [x], file.tensor(1, 4))
+    text = str(file.plan())
+    assert text.count("HARD_SWISH is not supported") == 1
+    assert "0 HARD_SWISH 't1': HARD_SWISH is not supported; with it 59 behind it" in text
+    assert "the same of 29 more" in text and "… and 11 more" in text
+
+
 @pytest.mark.parametrize(
     ("order", "runs"), [("rrh", 1), ("rhr", 2), ("rhrhr", 3), ("hhr", 1), ("hrhrh", 2), ("hh", 0)]
 )
