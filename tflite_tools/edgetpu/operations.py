@@ -155,11 +155,11 @@ def _operand(model: schema.ModelT, tensor: schema.TensorT, index: int) -> Operan
 
 
 def _values(model: schema.ModelT, tensor: schema.TensorT) -> np.ndarray | None:
-    """Integers of a constant; a sparse one, or one behind the flatbuffer, is not read."""
-    buffer = model.buffers[tensor.buffer]
-    if tensor.type not in _INTEGERS or tensor.sparsity is not None or buffer.offset > 1:
+    """Integers of a constant; a sparse one, or one in another file, is not read."""
+    data = model.buffers[tensor.buffer].data
+    if tensor.type not in _INTEGERS or tensor.sparsity is not None or tensor.externalBuffer:
         return None
-    return np.asarray(buffer.data, np.uint8).view(_INTEGERS[tensor.type])
+    return np.asarray(data, np.uint8).view(_INTEGERS[tensor.type])
 
 
 def _some(vector):

@@ -1,0 +1,114 @@
+"""Thousands of broken files: `inspect` and `plan` describe or refuse them, and do nothing else."""
+
+import collections
+import contextlib
+import json
+import resource
+import signal
+import time
+
+import foreign_files
+import frozen_graphs
+import mutations
+import numpy as np
+import pytest
+
+import tflite_tools
+from tflite_tools.emission import emit
+
+#: Seconds for one file, on a busy machine; what is normal is some milliseconds.
+_LIMIT = 10
+
+#: Bytes of memory that all files together may ask for beyond what the process has.
+_MEMORY = 512 * 2**20
+
+
+@pytest.fixture(scope="module")
+def sources():
+    files = [emit(frozen_graphs.classifier()), *(make() for make in foreign_files.FILES.values())]
+    # In large files most bytes are weights, in which nothing can break.
+    return [mutations.Source.of(data) for data in files if len(data) < 30_000]
+
+
+@contextlib.contextmanager
+def bounded_memory():
+    """Allocations beyond the limit fail."""
+    with open("/proc/self/statm") as file:
+        size = int(file.read().split()[0]) * resource.getpagesize()
+    former = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (size + _MEMORY, former[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, former)
+
+
+@contextlib.contextmanager
+def bounded_time():
+    """A file that takes too long is an error."""
+
+    def stop(*_):
+        raise TimeoutError(f"more than {_LIMIT} s")
+
+    former = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, _LIMIT)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, former)
+
+
+def describe(path):
+    """All that the tools say of a file."""
+    found = tflite_tools.inspect(path)
+    json.dumps(found.to_dict(), allow_nan=False)
+    texts = [str(found), found.operator_table(), found.tensor_table()]
+    assert all(line.isprintable() for text in texts for line in text.splitlines())
+
+
+def plan(path):
+    found = tflite_tools.edgetpu.plan(path, compile=False)
+    json.dumps(found.to_dict(), allow_nan=False)
+    str(found)
+
+
+def fuzz(sources, path, cases, seed):
+    """Outcomes of so many mutations by number, and the longest time of one."""
+    outcomes, longest = collections.Counter(), 0.0
+    for case in range(cases):
+        random = np.random.default_rng((seed, case))
+        data = mutations.mutate(sources[case % len(sources)], sources, random)
+        path.write_bytes(data)
+        started = time.perf_counter()
+        for tool in (describe, plan):
+            try:
+                with bounded_time():
+                    tool(path)
+                outcome = "sound"
+            except tflite_tools.InvalidModelError as error:
+                assert path.name in str(error)
+                assert not isinstance(error.__cause__, MemoryError), f"case {case}"
+                outcome = "broken"
+            except Exception as error:
+                error.add_note(f"seed {seed}, case {case}: {tool.__name__} of {path}")
+                raise
+            outcomes[f"{tool.__name__} {outcome}"] += 1
+        longest = max(longest, time.perf_counter() - started)
+    return outcomes, longest
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_sample(sources, tmp_path, seed):
+    with bounded_memory():
+        outcomes, _ = fuzz(sources, tmp_path / "mutated.tflite", 200, seed)
+    assert len(outcomes) == 4 and min(outcomes.values()) > 20, outcomes
+
+
+@pytest.mark.slow
+def test_ten_thousand(sources, tmp_path):
+    started = time.perf_counter()
+    with bounded_memory():
+        outcomes, longest = fuzz(sources, tmp_path / "mutated.tflite", 10_000, 1000)
+    print(dict(outcomes), f"{time.perf_counter() - started:.0f} s, longest {longest:.2f} s")
+    assert outcomes["describe sound"] + outcomes["describe broken"] == 10_000
