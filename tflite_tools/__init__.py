@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tflite_tools import edgetpu
-    from tflite_tools.benchmarking import Benchmark, benchmark
+    from tflite_tools.benchmark_report import Benchmark
+    from tflite_tools.benchmarking import benchmark
     from tflite_tools.comparison import compare
     from tflite_tools.comparison_report import FileComparison
     from tflite_tools.conversion import Report, convert
     from tflite_tools.detection import DetectionPostProcess
+    from tflite_tools.device_benchmark import benchmark_on_device
     from tflite_tools.errors import ConversionError, InvalidModelError
     from tflite_tools.inspection import Inspection, inspect
     from tflite_tools.verification import Verification, verify
@@ -28,6 +30,7 @@ __all__ = [
     "Report",
     "Verification",
     "benchmark",
+    "benchmark_on_device",
     "compare",
     "convert",
     "edgetpu",
@@ -37,7 +40,7 @@ __all__ = [
 
 #: The module of each public name; a test holds the three lists together.
 _MODULES = {
-    "Benchmark": "benchmarking",
+    "Benchmark": "benchmark_report",
     "ConversionError": "errors",
     "DetectionPostProcess": "detection",
     "FileComparison": "comparison_report",
@@ -46,6 +49,7 @@ _MODULES = {
     "Report": "conversion",
     "Verification": "verification",
     "benchmark": "benchmarking",
+    "benchmark_on_device": "device_benchmark",
     "compare": "comparison",
     "convert": "conversion",
     "edgetpu": "edgetpu",

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from tflite_tools.tables import shorten
+
 #: How far a float kernel may lie from another one, in terms of the largest value that it gives.
 FLOAT_TOLERANCE = 1e-4
 
@@ -328,10 +330,9 @@ def short(name: str, most: int = 40) -> str:
     """A tensor's name, for tables.
 
     Other converters name a tensor by all the layers that they fused into it, one path each: the
-    first is the one that people know, and ends of paths tell layers apart.
+    first is the one that people know.
     """
-    first = name.split(";")[0]
-    return first if len(first) <= most else f"…{first[1 - most :]}"
+    return shorten(name.split(";")[0], most)
 
 
 def share(value: float | None) -> str:

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from tflite_tools.errors import InvalidModelError
-from tflite_tools.interpreter import KERNELS, Port
+from tflite_tools.interpreter import Port, resolver
 
 _WORKER = Path(__file__).with_name("_worker.py")
 
@@ -60,7 +60,7 @@ class Child:
         options = {
             "path": os.path.abspath(path),
             "threads": threads,
-            "resolver": KERNELS[kernels].name,
+            "resolver": resolver(kernels).name,
             "delegate": delegate,
         }
         self._notes = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the child

@@ -15,6 +15,17 @@ KERNELS = {
 }
 
 
+def resolver(kernels: str) -> litert.OpResolverType:
+    """What LiteRT calls a key of `KERNELS`.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if kernels not in KERNELS:
+        raise ValueError(f"kernels must be one of {', '.join(KERNELS)}; got {kernels!r}.")
+    return KERNELS[kernels]
+
+
 @dataclasses.dataclass(frozen=True)
 class Port:
     """An input or output of a file.
@@ -73,9 +84,7 @@ class Interpreter:
         kernels: str = "default",
         resizable: bool = True,
     ):
-        if kernels not in KERNELS:
-            raise ValueError(f"kernels must be one of {', '.join(KERNELS)}; got {kernels!r}.")
-        self._model, self._threads, self._kernels = bytes(model), threads, KERNELS[kernels]
+        self._model, self._threads, self._kernels = bytes(model), threads, resolver(kernels)
         self._resizable = resizable
         self._create()
 

@@ -20,6 +20,7 @@ from mobilequant.integer.graph import FloatTensor, FrozenGraph, IndexTensor, Ten
 from tflite_tools import detection, detection_tail, flatbuffer
 from tflite_tools.agreement import Agreement, FloatAgreement, IndexAgreement
 from tflite_tools.batches import batches
+from tflite_tools.child import require_runnable
 from tflite_tools.interpreter import Interpreter, Port
 from tflite_tools.serialization import serialize, with_outputs
 from tflite_tools.verification_report import STEPS_BEHIND_FLOAT, Verification
@@ -50,7 +51,7 @@ def verify(
         kernels: "default" for what an app runs (XNNPACK), "builtin" for LiteRT's own kernels.
 
     Raises:
-        InvalidModelError: The file cannot be read or is no TFLite model.
+        InvalidModelError: The file cannot be read, is no TFLite model or ends LiteRT's process.
         ValueError: The model cannot be frozen, the file is not one of this model, the images do
             not fit or hold NaN, or there are none.
     """
@@ -58,6 +59,7 @@ def verify(
 
     data = flatbuffer.read_bytes(path)
     model = flatbuffer.parse(data, path)
+    require_runnable(path, kernels)
     graph = freeze(qmodel, allow_float=True)
     comparison = Comparison(graph, model, data, os.fspath(path), kernels, layers)
     for arrays, keras_batch in batches(images, comparison.graph.inputs, batch_size):

@@ -6,7 +6,7 @@ import dataclasses
 import os
 from pathlib import Path
 
-from tflite_tools.agreement import FLOAT_TOLERANCE, Agreement, Figures, mean, share
+from tflite_tools.agreement import FLOAT_TOLERANCE, Agreement, Figures, mean, share, short
 from tflite_tools.tables import table
 
 #: How far a QUANTIZE behind float kernels may lie from Keras', in steps: the next integer, where
@@ -182,6 +182,6 @@ def first_difference_text(first: Figures | None) -> str:
     if first is None:
         return "every tensor agrees"
     return (
-        f"first difference: {first.name.split(';')[0]} ({first.kind}), up to {first.distance}, "
+        f"first difference: {short(first.name, 80)} ({first.kind}), up to {first.distance}, "
         f"{share(first.equal)} of its {first.elements:,} elements equal"
     )

@@ -49,16 +49,18 @@ class FileRunner:
         outputs: The file's outputs.
 
     Raises:
-        InvalidModelError: It cannot be read or is no TFLite model.
-        RuntimeError: LiteRT cannot run it.
+        InvalidModelError: It cannot be read, is no TFLite model or ends LiteRT's process.
+        ValueError: LiteRT cannot run it.
     """
 
     def __init__(self, path: str | Path, like=None):
         from tflite_tools import flatbuffer
+        from tflite_tools.child import require_runnable
         from tflite_tools.interpreter import Interpreter
 
         content = flatbuffer.read_bytes(path)
         flatbuffer.parse(content, path)
+        require_runnable(path)
         self._interpreter, self._like = Interpreter(content), like
         self.inputs, self.outputs = self._interpreter.inputs, self._interpreter.outputs
 

@@ -1,20 +1,28 @@
-"""`mobilequant benchmark`: latency of `.tflite` files on this machine."""
+"""`mobilequant benchmark`: times and memory of `.tflite` files, on this machine or on a phone."""
 
 from __future__ import annotations
 
 from mobilequant.cli import arguments as args
 from mobilequant.cli import console, files
+from mobilequant.cli.errors import UsageError
 
-HELP = "measure the latency of .tflite files on this machine"
+HELP = "measure times and memory of .tflite files, on this machine or on a phone"
 
 DESCRIPTION = """\
-Measures one inference in LiteRT on this machine's CPU. Several files take turns, so that what
-else the machine does falls on all of them."""
+Measures one inference in LiteRT on this machine's CPU, loading the file and the first inference,
+and the memory that it takes. Several files take turns, so that what else the machine does falls on
+all of them; each runs in a process of its own.
+
+With --adb LiteRT's own benchmark_model, built for the phone, runs there and tells the time of every
+operator as well; with --binary one that is built for this machine runs here. It can be had at
+https://ai.google.dev/edge/litert/models/measurement"""
 
 EXAMPLES = """\
   mobilequant benchmark model.tflite
-  mobilequant benchmark mine.tflite theirs.tflite --runs 300 --threads 2
-  mobilequant benchmark model.tflite --no-xnnpack --json"""
+  mobilequant benchmark mine.tflite theirs.tflite --runs 300 --threads 2 --plot latency.png
+  mobilequant benchmark model.tflite --both --json
+  mobilequant benchmark model_edgetpu.tflite --delegate libedgetpu.so.1
+  mobilequant benchmark model.tflite --adb android_aarch64_benchmark_model"""
 
 
 def add_arguments(parser) -> None:
@@ -33,8 +41,31 @@ def add_arguments(parser) -> None:
         metavar="N",
         help="runs before these (default: 10)",
     )
-    parser.add_argument(
+    kernels = parser.add_mutually_exclusive_group()
+    kernels.add_argument(
         "--no-xnnpack", action="store_true", help="LiteRT's built-in kernels instead of XNNPACK"
+    )
+    kernels.add_argument("--both", action="store_true", help="with XNNPACK and without, in turn")
+    where = parser.add_argument_group("where").add_mutually_exclusive_group()
+    where.add_argument(
+        "--delegate",
+        metavar="LIBRARY",
+        help="a LiteRT delegate, such as libedgetpu.so.1 (files for the Edge TPU get that one)",
+    )
+    where.add_argument(
+        "--adb", metavar="BINARY", help="run LiteRT's benchmark_model on an attached Android device"
+    )
+    where.add_argument("--binary", metavar="BINARY", help="run LiteRT's benchmark_model here")
+    parser.add_argument(
+        "--serial", metavar="ID", help="which device, where several are attached; needs --adb"
+    )
+    parser.add_argument(
+        "--input",
+        metavar="FILE",
+        help="a .npy file with real values for the input, batch first (default: random ones)",
+    )
+    parser.add_argument(
+        "--plot", metavar="FILE", help="draw times and their spread: a .png, .pdf or .svg file"
     )
     args.add_json(parser)
 
@@ -42,16 +73,45 @@ def add_arguments(parser) -> None:
 def run(arguments) -> None:
     """Measures."""
     paths = [files.check_input(path, ".tflite") for path in arguments.files]
+    if arguments.serial and not arguments.adb:
+        raise UsageError("--serial needs --adb")
+    binary = arguments.adb or arguments.binary
+    if binary and arguments.input:
+        raise UsageError("benchmark_model makes its own inputs: leave --input out")
+    images = _images(arguments.input) if arguments.input else None
 
     import tflite_tools
-    from mobilequant.cli.quiet import quiet
+    from mobilequant import drawing
 
-    with quiet():
-        result = tflite_tools.benchmark(
+    if arguments.plot:
+        drawing.check_path(arguments.plot)
+    options = {
+        "threads": arguments.threads,
+        "runs": arguments.runs,
+        "warmup": arguments.warmup,
+        "xnnpack": "both" if arguments.both else not arguments.no_xnnpack,
+    }
+    if binary:
+        result = tflite_tools.benchmark_on_device(
             *paths,
-            threads=arguments.threads,
-            runs=arguments.runs,
-            warmup=arguments.warmup,
-            xnnpack=not arguments.no_xnnpack,
+            binary=binary,
+            adb=arguments.adb is not None,
+            serial=arguments.serial,
+            **options,
         )
-    console.print_result(result.to_dict(), str(result), arguments.json)
+    else:
+        result = tflite_tools.benchmark(
+            *paths, delegate=arguments.delegate, images=images, **options
+        )
+    if arguments.plot:
+        result.plot(arguments.plot)
+    console.print_result({**result.to_dict(), "plot": arguments.plot}, str(result), arguments.json)
+
+
+def _images(path: str):
+    import numpy as np
+
+    try:
+        return np.load(files.check_input(path, ".npy"), allow_pickle=False)
+    except (ValueError, OSError) as error:
+        raise UsageError(f"{path} is no array that NumPy can read: {error}") from error

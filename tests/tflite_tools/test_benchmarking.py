@@ -1,0 +1,141 @@
+"""Times and memory of files on this machine."""
+
+import json
+import shutil
+import subprocess
+
+import broken_files
+import frozen_graphs
+import numpy as np
+import pytest
+
+import tflite_tools
+from tflite_tools.child import Child
+from tflite_tools.emission import emit
+from tflite_tools.interpreter import Interpreter
+
+
+@pytest.fixture(scope="module")
+def graph():
+    return frozen_graphs.classifier(seed=1)
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory, graph):
+    path = tmp_path_factory.mktemp("files") / "m.tflite"
+    path.write_bytes(emit(graph))
+    return path
+
+
+def test_xnnpack_and_built_in_kernels_in_one_table(path):
+    result = tflite_tools.benchmark(path, path, runs=12, warmup=0, xnnpack="both")
+    runtimes = ["XNNPACK", "built-in kernels"]
+    assert [entry.runtime for entry in result.files] == runtimes * 2
+    for entry in result.files:
+        assert entry.runs == 12
+        assert 0 < entry.minimum <= entry.low <= entry.median <= entry.high
+        assert entry.load > 0 and entry.first > 0
+    text = str(result)
+    assert all(word in text for word in ("median ms", "first ms", "built-in kernels", "no profile"))
+    found = json.loads(json.dumps(result.to_dict(), allow_nan=False))
+    assert found["xnnpack"] == "both" and len(found["files"]) == 4
+
+
+def test_memory_is_that_of_the_file(tmp_path):
+    """A dense layer of 40 MB, against one that is nothing; this process has held far more."""
+    big, small = tmp_path / "big.tflite", tmp_path / "small.tflite"
+    for file, units in ((big, 40_000), (small, 10)):
+        builder = frozen_graphs.Builder()
+        builder.graph.outputs.append(builder.dense(builder.input((1000,)), units))
+        file.write_bytes(emit(builder.graph))
+    files = tflite_tools.benchmark(big, small, runs=2, warmup=0).files
+    added = [entry.memory_added for entry in files]
+    assert added[0] - added[1] > 35e6 and added[1] < 30e6
+    assert files[1].memory < 150e6
+    assert all(entry.memory > entry.memory_added and entry.arena > 0 for entry in files)
+
+
+def test_what_the_child_computes_is_what_litert_computes(path, graph):
+    x = np.random.default_rng(0).uniform(-1, 1, (1, 16, 16, 3))
+    with Child(path) as child:
+        (port,) = child.inputs
+        assert port == Interpreter(path.read_bytes()).inputs[0]
+        child.feed([port.quantize(x)])
+        assert len(child.run(3)) == 3
+
+
+def test_given_images(path):
+    x = np.zeros((5, 16, 16, 3), "float32")
+    for images in (x, [x], {"image": x}):
+        assert tflite_tools.benchmark(path, runs=1, images=images).files[0].runs == 1
+    with pytest.raises(ValueError, match=r"m.tflite: input 'image' takes \(1, 16, 16, 3\), the im"):
+        tflite_tools.benchmark(path, images=x[:, 1:])
+    for missing in ({"other": x}, []):
+        with pytest.raises(ValueError, match="no images for the input 'image'"):
+            tflite_tools.benchmark(path, images=missing)
+
+
+def test_a_file_that_ends_the_process_is_an_error(path, tmp_path):
+    broken = tmp_path / "split.tflite"
+    broken.write_bytes(broken_files.split_by_zero())
+    with pytest.raises(tflite_tools.InvalidModelError, match="split.tflite: LiteRT ends .*SIGSEGV"):
+        tflite_tools.benchmark(path, broken)
+
+
+def test_a_delegate_that_is_not_there(path, shared):
+    with pytest.raises(ValueError, match="m.tflite: .*delegate libnone.so: .*cannot open"):
+        tflite_tools.benchmark(path, delegate="libnone.so")
+    edgetpu = shared / "reference/edgetpu/mobilenet_v1_0.25_128_quant_edgetpu.tflite"
+    with pytest.raises(ValueError, match="quant_edgetpu.tflite holds edgetpu-custom-op and needs"):
+        tflite_tools.benchmark(edgetpu)
+
+
+DELEGATE = r"""
+/* The beginning of LiteRT's TfLiteDelegate: it takes over no operator. */
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+typedef struct Delegate Delegate;
+struct Delegate {
+  void *data;
+  int (*prepare)(void *context, Delegate *delegate);
+  void *others[3];
+  int64_t flags;
+  void *more[8];
+};
+static int prepare(void *context, Delegate *delegate) { return 0; }
+Delegate *tflite_plugin_create_delegate(
+    char **keys, char **values, size_t count, void (*report)(const char *)) {
+  Delegate *made = calloc(1, sizeof(Delegate));
+  made->prepare = prepare;
+  return made;
+}
+void tflite_plugin_destroy_delegate(Delegate *delegate) { free(delegate); }
+"""
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
+def test_a_delegate(path, tmp_path):
+    source, library = tmp_path / "idle.c", tmp_path / "libidle.so"
+    source.write_text(DELEGATE)
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source], check=True)
+    (entry,) = tflite_tools.benchmark(path, runs=2, delegate=str(library)).files
+    assert entry.runtime == str(library) and entry.median > 0
+
+
+def test_plot(path, tmp_path):
+    result = tflite_tools.benchmark(path, runs=3, xnnpack="both")
+    file = tmp_path / "m.png"
+    drawn = result.plot(file)
+    assert file.read_bytes()[1:4] == b"PNG"
+    (axis,) = drawn.axes
+    widths = [bar.get_width() for bar in axis.patches]
+    assert widths == [entry.median for entry in result.files]
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["m.tflite"] * 2
+    with pytest.raises(ValueError, match="must end in .png"):
+        result.plot(tmp_path / "m.jpg")
+
+
+def test_bad_arguments(path):
+    with pytest.raises(ValueError, match='xnnpack must be True, False or "both"'):
+        tflite_tools.benchmark(path, xnnpack="none")
