@@ -44,19 +44,6 @@ def constant_parameters(op: Operation) -> Finding:
     return None
 
 
-def constant_operands(*places: int) -> Limit:
-    """These operands are shapes, axes, sizes: constant, where they are there at all."""
-
-    def limit(op: Operation) -> Finding:
-        for place in places:
-            operand = op.operand(place)
-            if operand is not None and operand.values is None:
-                return f"{operand.name!r} is not constant", FIXED_SHAPES
-        return None
-
-    return limit
-
-
 def no_activation(op: Operation) -> Finding:
     """No activation is fused into it."""
     if op.option("fusedActivationFunction"):
@@ -131,7 +118,7 @@ def not_over_batch(op: Operation) -> Finding:
     """A reduction leaves the batch alone."""
     axes = _axes(op, 1)
     if axes is None:
-        return "its axes are not constant", FIXED_SHAPES
+        return "its axes cannot be read", FIXED_SHAPES
     if 0 in axes:
         return "it reduces the batch", "reduce height, width or channels only"
     return None
@@ -159,7 +146,7 @@ def no_batch_padding(op: Operation) -> Finding:
     """The batch is not padded."""
     paddings = op.operand(1)
     if paddings is None or paddings.values is None or len(paddings.values) < 2:
-        return "its padding is not constant", FIXED_SHAPES
+        return "its padding cannot be read", FIXED_SHAPES
     if paddings.values[:2].any():
         return "it pads the batch", "pad height, width or channels only"
     return None
@@ -180,7 +167,7 @@ def split_axis(op: Operation) -> Finding:
     """The batch is not split."""
     axis, shape = op.operand(0), _shape(op, 1)
     if axis is None or axis.values is None or not len(axis.values):
-        return "its axis is not constant", FIXED_SHAPES
+        return "its axis cannot be read", FIXED_SHAPES
     if not shape or int(axis.values[0]) % len(shape) == 0:
         return "it splits the batch", "split height, width or channels"
     return None
@@ -201,7 +188,7 @@ def unit_strides(op: Operation) -> Finding:
     """A slice takes every element of its range, and adds no dimension."""
     strides = op.operand(3)
     if strides is None or strides.values is None:
-        return "its strides are not constant", FIXED_SHAPES
+        return "its strides cannot be read", FIXED_SHAPES
     if any(n != 1 for n in strides.values.tolist()):
         return (
             f"its strides are {'×'.join(map(str, strides.values.tolist()))}; all must be 1",
@@ -254,5 +241,5 @@ def _elements(operand: Operand) -> int:
 
 
 def size(operand: Operand) -> str:
-    """A shape for people, with "?" where the file leaves a size open."""
+    """A shape for people, with "?" for a size that the file does not state."""
     return "×".join("?" if n < 0 else str(n) for n in operand.shape or ()) or "no dimensions"

@@ -27,7 +27,8 @@ class Operand:
         name: Its name in the file.
         dtype: As TFLite names it, for example "INT8".
         shape: With the batch; None where the file states none.
-        fixed: Whether the file fixes every dimension.
+        fixed: Whether the file states the size of every dimension.
+        open: Whether it says that some sizes only stand in for any.
         scales: How many scales it has; 0 where it is not quantized.
         zero_point: The first; 0 where it has none.
         constant: Whether the file holds its values.
@@ -42,6 +43,7 @@ class Operand:
     dtype: str
     shape: tuple[int, ...] | None
     fixed: bool
+    open: bool = False
     scales: int = 0
     zero_point: int = 0
     constant: bool = False
@@ -137,14 +139,14 @@ def _operand(model: schema.ModelT, tensor: schema.TensorT, index: int) -> Operan
     if quantization is not None:
         scales, zero_points = _some(quantization.scale), _some(quantization.zeroPoint)
     shape = None if tensor.shape is None else tuple(map(int, tensor.shape))
-    signature = _some(tensor.shapeSignature)
     size = flatbuffer.constant_bytes(model, tensor)
     return Operand(
         index=index,
         name=flatbuffer.text(tensor.name),
         dtype=flatbuffer.TENSOR_TYPES[tensor.type],
         shape=shape,
-        fixed=all(n > 0 for n in shape or ()) and all(n > 0 for n in signature),
+        fixed=all(n > 0 for n in shape or ()),
+        open=any(n < 0 for n in _some(tensor.shapeSignature)),
         scales=len(scales),
         zero_point=int(zero_points[0]) if len(zero_points) else 0,
         constant=size > 0,

@@ -20,7 +20,8 @@ def plan(path: str | os.PathLike, *, compile: bool | None = None) -> Plan:
 
     The compiler maps one run of operators. It starts at the model's input, behind the CAST and
     QUANTIZE of a float one, and ends on every path before the first operator that cannot be
-    mapped: what depends on that stays on the CPU, supported or not.
+    mapped: what depends on that stays on the CPU, supported or not. A file that computes sizes
+    while it runs it refuses.
 
     Args:
         path: Any TFLite file. A float one is told so, one that is compiled already as well.
@@ -34,17 +35,23 @@ def plan(path: str | os.PathLike, *, compile: bool | None = None) -> Plan:
             time.
     """
     found = plan_model(flatbuffer.read(path), os.fspath(path))
-    if compile is None:
-        compile = compiler.find() is not None and not found.compiled
-    if compile:
-        found.compilation = compiler.run(path)
+    installed = compiler.find() is not None and not found.compiled
+    if compile or (compile is None and installed):
+        try:
+            found.compilation = compiler.run(path)
+        except compiler.CompilerError as error:
+            if compile:
+                raise
+            found.compilation = compiler.read_log(str(error), succeeded=False)
     return found
 
 
 def plan_model(model: schema.ModelT, path: str) -> Plan:
     """Plans for a model that `flatbuffer.parse` took; `path` is what the plan calls it."""
     main = operations(model)
-    decisions = _decide(main, inputs=set(map(int, _some(model.subgraphs[0].inputs))))
+    refused = _refused(main)
+    inputs = set(map(int, _some(model.subgraphs[0].inputs)))
+    decisions = refused or _decide(main, inputs)
     for number in range(1, len(model.subgraphs)):
         decisions += [
             _decision(op, "subgraph", f"is in subgraph {number}, which the compiler leaves alone")
@@ -56,9 +63,25 @@ def plan_model(model: schema.ModelT, path: str) -> Plan:
         decisions=decisions,
         quantized=any(operand.quantized for op in main for operand in op.activations),
         compiled=any(op.kind == rules.CUSTOM_OPERATOR for op in main),
-        segments=_segments(main),
+        open_sizes=any(operand.open for op in main for operand in op.activations),
+        segments=0 if refused else _segments(main),
         parameter_bytes=memory.parameter_bytes(mapped),
     )
+
+
+def _refused(main: list[Operation]) -> list[Decision]:
+    """Decisions on a file that the compiler refuses as a whole; none where it does not."""
+    obstacles = {op.index: rules.dynamic(op) for op in main}
+    first = next((op for op in main if obstacles[op.index] is not None), None)
+    if first is None:
+        return []
+    reason = f"the compiler refuses the file for operator {first.index} ({first.kind})"
+    return [
+        _decision(op, "dynamic", found.reason, found.advice, None if op is first else first.index)
+        if (found := obstacles[op.index]) is not None
+        else _decision(op, "behind", reason, behind=first.index)
+        for op in main
+    ]
 
 
 def _decide(main: list[Operation], inputs: set[int]) -> list[Decision]:
@@ -105,6 +128,7 @@ def _decision(op: Operation, kind="mapped", reason="", advice="", behind=None) -
     return Decision(
         index=op.index,
         operator=op.kind,
+        custom=not op.builtin,
         version=op.version,
         name=op.name,
         kind=kind,

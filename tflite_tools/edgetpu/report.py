@@ -21,6 +21,7 @@ class Decision:
     Attributes:
         index: Its number in its subgraph.
         operator: Its name.
+        custom: Whether TFLite does not define it.
         version: As the file states it.
         name: Name of its first output.
         kind: "mapped"; what keeps it on the CPU by itself ("operator", "version", "type",
@@ -34,6 +35,7 @@ class Decision:
 
     index: int
     operator: str
+    custom: bool
     version: int
     name: str
     kind: str = "mapped"
@@ -79,6 +81,8 @@ class Plan:
         decisions: One for each operator, in the order in which they run.
         quantized: Whether anything in the file computes with 8-bit integers.
         compiled: Whether it is an Edge TPU compiler's output already.
+        open_sizes: Whether the file says that some sizes, of the batch as a rule, stand in for any;
+            the plan is for those that it states.
         segments: How many runs of operators the compiler would map with its option `-a`.
         parameter_bytes: Bytes on the chip of the weights and biases of all that is mapped, about.
         compilation: What the compiler itself said; None where it was not run.
@@ -88,6 +92,7 @@ class Plan:
     decisions: list[Decision]
     quantized: bool
     compiled: bool
+    open_sizes: bool
     segments: int
     parameter_bytes: int
     compilation: Compilation | None = None
@@ -141,14 +146,18 @@ class Plan:
 
     @property
     def advice(self) -> list[str]:
-        """What to change, each once, the first that matters first."""
-        found = [f"{d.operator}: {d.advice}" for d in self.decisions if d.advice]
+        """What to change, each once, what comes first in the file first."""
+        operators: dict[str, dict[str, None]] = {}
+        for decision in self.decisions:
+            if decision.advice:
+                operators.setdefault(decision.advice, {})[decision.operator] = None
+        found = [f"{_some(list(kinds))}: {advice}" for advice, kinds in operators.items()]
         if self.streamed_bytes:
             found.append(
                 "parameters: a smaller model (fewer channels, a smaller alpha), or two Edge TPUs "
                 "in a pipeline (edgetpu_compiler --num_segments 2)"
             )
-        return list(dict.fromkeys(found))
+        return found
 
     def to_dict(self) -> dict[str, Any]:
         """The same, ready for JSON."""
@@ -157,6 +166,7 @@ class Plan:
             "quantized": self.quantized,
             "compiled": self.compiled,
             "complete": self.complete,
+            "open_sizes": self.open_sizes,
             "mapped": dict(self.mapped),
             "cpu": dict(self.cpu),
             "share": self.share,
@@ -179,6 +189,8 @@ class Plan:
         obstacles = [d for d in self.decisions if not d.mapped and d.kind != "behind"]
         if obstacles and self.quantized and not self.compiled:
             parts += ["", "stays on the CPU:", *_lines(obstacles, self.decisions)]
+        if self.open_sizes and self.quantized:
+            parts += ["", "the file leaves sizes open; this is the plan for those that it states"]
         if self.mapped and not self.compiled:
             parts += ["", self._parameters()]
         if self.advice and not self.compiled:
@@ -204,23 +216,31 @@ class Plan:
         return text
 
     def _parameters(self) -> str:
-        text = f"parameters: about {_mebibytes(self.parameter_bytes)}, "
+        text = f"parameters: about {_size(self.parameter_bytes)}, "
         if self.fits:
             return text + "which fit in the chip's 8 MiB beside the program"
         return (
-            f"{text}of which about {_mebibytes(self.streamed_bytes)} do not fit in the chip's "
+            f"{text}of which about {_size(self.streamed_bytes)} do not fit in the chip's "
             "8 MiB beside the program and are sent to it at every inference"
         )
 
     def _compiler_beside(self) -> str:
-        agrees = self.compilation.cpu == self.cpu and self.compilation.mapped == self.mapped
         if not self.compilation.succeeded:
             heading = "the compiler could not compile it:"
-        elif agrees:
+        elif self._agrees():
             heading = "the compiler says the same:"
         else:
             heading = "the compiler says otherwise:"
         return f"{heading}\n\n{self.compilation.log.strip()}"
+
+    def _agrees(self) -> bool:
+        """Whether the compiler decided as the plan; it calls all custom operators CUSTOM."""
+        found = collections.Counter(
+            ("CUSTOM" if d.custom else d.operator, d.mapped) for d in self.decisions
+        )
+        said = collections.Counter({(k, True): n for k, n in self.compilation.mapped.items()})
+        said.update({(k, False): n for k, n in self.compilation.cpu.items()})
+        return found == said
 
 
 def _lines(obstacles: list[Decision], decisions: list[Decision]) -> list[str]:
@@ -245,9 +265,13 @@ def _lines(obstacles: list[Decision], decisions: list[Decision]) -> list[str]:
     return found if hidden <= 0 else [*found[:_LINES], f"  … and {hidden} more"]
 
 
+def _some(names: list[str]) -> str:
+    return ", ".join(names) if len(names) <= 4 else f"{', '.join(names[:3])} and others"
+
+
 def _listed(operators: collections.Counter[str]) -> str:
     return ", ".join(f"{n} {kind}" for kind, n in sorted(operators.items())) or "nothing"
 
 
-def _mebibytes(number: int) -> str:
-    return f"{number / (1 << 20):.2f} MiB"
+def _size(number: int) -> str:
+    return f"{number / 2**20:.2f} MiB" if number >= 2**20 else f"{number / 2**10:.0f} KiB"

@@ -29,7 +29,8 @@ class Obstacle:
     """Why an operator stays on the CPU.
 
     Attributes:
-        kind: What is in the way: "operator", "version", "type", "dynamic", "rank" or "limit".
+        kind: What is in the way: "operator", "version", "type", "rank", "limit"; or
+            "dynamic", for the whole file.
         reason: For people.
         advice: What to change.
     """
@@ -43,6 +44,28 @@ _EIGHT_BITS = (
     "quantize weights and activations to 8 bits, inputs and outputs of the model included "
     "(mobilequant.quantize(model, 'w8a8', target='edgetpu'))"
 )
+
+#: Operands that say how large an operator's output is, by their places.
+SIZE_OPERANDS = {
+    "BROADCAST_TO": (1,),
+    "EXPAND_DIMS": (1,),
+    "FILL": (0,),
+    "MEAN": (1,),
+    "PAD": (1,),
+    "PADV2": (1,),
+    "REDUCE_MAX": (1,),
+    "REDUCE_MIN": (1,),
+    "RESHAPE": (1,),
+    "RESIZE_BILINEAR": (1,),
+    "RESIZE_NEAREST_NEIGHBOR": (1,),
+    "SLICE": (1, 2),
+    "SPLIT": (0,),
+    "STRIDED_SLICE": (1, 2, 3),
+    "SUM": (1,),
+    "TILE": (1,),
+    "TRANSPOSE": (1,),
+    "TRANSPOSE_CONV": (0,),
+}
 
 #: What to use instead of operators that the compiler does not map.
 _INSTEAD = {
@@ -65,7 +88,7 @@ def obstacle(op: Operation) -> Obstacle | None:
     """What keeps an operator off the Edge TPU by itself; None where nothing does."""
     if op.kind not in OPERATORS:
         return Obstacle("operator", f"{op.kind} is not supported", _instead(op.kind))
-    for find in (_version, _types, _sizes, _dimensions):
+    for find in (_version, _types, _dimensions):
         found = find(op)
         if found is not None:
             return found
@@ -74,6 +97,22 @@ def obstacle(op: Operation) -> Obstacle | None:
         if found is not None:
             return Obstacle("limit", *found)
     return None
+
+
+def dynamic(op: Operation) -> Obstacle | None:
+    """What makes the compiler refuse a whole file: a size that is known only while it runs."""
+    for place in SIZE_OPERANDS.get(op.kind, ()):
+        operand = op.operand(place)
+        if operand is not None and not operand.constant:
+            return _unknown(f"it computes its size while it runs (from {operand.name!r})")
+    for operand in op.activations if op.builtin else ():  # custom ones know their sizes themselves
+        if not operand.fixed:
+            return _unknown(f"{operand.name!r} has no fixed size ({limits.size(operand)})")
+    return None
+
+
+def _unknown(what: str) -> Obstacle:
+    return Obstacle("dynamic", f"{what}: the compiler refuses the file", limits.FIXED_SHAPES)
 
 
 def _instead(kind: str) -> str:
@@ -124,17 +163,6 @@ def _unquantized(operand: Operand, place: str) -> Obstacle:
     return Obstacle("type", reason, advice)
 
 
-def _sizes(op: Operation) -> Obstacle | None:
-    for operand in op.activations:
-        if not operand.fixed:
-            return Obstacle(
-                "dynamic",
-                f"{operand.name!r} has a size that the file leaves open ({limits.size(operand)})",
-                "convert with a fixed batch and image size",
-            )
-    return None
-
-
 def _dimensions(op: Operation) -> Obstacle | None:
     for operand in op.activations:
         if any(n > 1 for n in (operand.shape or ())[:-DIMENSIONS]):
@@ -150,7 +178,7 @@ def _dimensions(op: Operation) -> Obstacle | None:
 _CONVOLUTION = (limits.constant_parameters, limits.equal_dilation)
 _POOL = (limits.no_activation,)
 _REDUCTION = (limits.not_over_batch,)
-_RESIZE = (limits.constant_operands(1), limits.precise_enough)
+_RESIZE = (limits.precise_enough,)
 
 #: Limits of every operator that the compiler maps.
 OPERATORS: Mapping[str, tuple[limits.Limit, ...]] = {
@@ -159,7 +187,7 @@ OPERATORS: Mapping[str, tuple[limits.Limit, ...]] = {
     "CONCATENATION": (limits.no_activation, limits.zero_constant),
     "CONV_2D": _CONVOLUTION,
     "DEPTHWISE_CONV_2D": _CONVOLUTION,
-    "EXPAND_DIMS": (limits.constant_operands(1),),
+    "EXPAND_DIMS": (),
     "FULLY_CONNECTED": (
         limits.constant_parameters,
         limits.default_format,
@@ -183,21 +211,21 @@ OPERATORS: Mapping[str, tuple[limits.Limit, ...]] = {
     "RELU": (),
     "RELU6": (),
     "RELU_N1_TO_1": (),
-    "RESHAPE": (limits.constant_operands(1),),
+    "RESHAPE": (),
     "RESIZE_BILINEAR": _RESIZE,
     "RESIZE_NEAREST_NEIGHBOR": _RESIZE,
     "RSQRT": (),
-    "SLICE": (limits.constant_operands(1, 2),),
+    "SLICE": (),
     "SOFTMAX": (limits.one_dimensional, limits.softmax_size),
     "SPACE_TO_DEPTH": (),
     "SPLIT": (limits.split_axis,),
     "SQUARED_DIFFERENCE": (),
     "SQUEEZE": (limits.leading_ones,),
-    "STRIDED_SLICE": (limits.constant_operands(1, 2), limits.unit_strides),
+    "STRIDED_SLICE": (limits.unit_strides,),
     "SUB": (),
     "SUM": _REDUCTION,
     "TANH": (),
-    "TRANSPOSE": (limits.constant_operands(1),),
+    "TRANSPOSE": (),
     "TRANSPOSE_CONV": (limits.constant_parameters,),
     "UNIDIRECTIONAL_SEQUENCE_LSTM": (limits.constant_parameters,),
 }

@@ -10,7 +10,7 @@ HELP = "say what an Edge TPU will run of a .tflite file"
 
 DESCRIPTION = """\
 Says of any file which operators Edge TPU compiler 16.0 will map and which stay on the CPU, why, and
-what to change; and whether the parameters fit on the chip. Nothing is compiled: where
+what to change; and whether the parameters fit on the chip. It needs no compiler; where
 edgetpu_compiler is installed it is run as well, and its log is shown beside the plan."""
 
 EXAMPLES = """\

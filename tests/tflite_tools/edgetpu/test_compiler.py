@@ -10,6 +10,7 @@ import sys
 
 import frozen_graphs
 import pytest
+from small_files import SmallFile
 
 from tflite_tools import edgetpu
 from tflite_tools.edgetpu import compiler
@@ -94,6 +95,18 @@ def test_a_failed_compilation_is_shown(path, install):
     assert "the compiler could not compile it:\n\nCompilation failed!" in str(found)
 
 
+def test_the_compiler_has_one_name_for_custom_operators(install, tmp_path):
+    file = SmallFile()
+    x = file.op("RELU", [file.input(1, 4)], file.tensor(1, 4))
+    file.op("MyOp", [x], file.tensor(1, 4))
+    path = tmp_path / "custom.tflite"
+    path.write_bytes(file.bytes())
+    install("print('RELU    1    Mapped to Edge TPU\\nCUSTOM    1    Operation not supported')")
+    found = edgetpu.plan(path)
+    assert found.cpu == {"MyOp": 1} and found.compilation.cpu == {"CUSTOM": 1}
+    assert "the compiler says the same:" in str(found)
+
+
 def test_without_a_compiler(path, monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert edgetpu.plan(path).compilation is None
@@ -110,3 +123,15 @@ def test_it_is_stopped_after_a_time(path, install):
     install("time.sleep(60)")
     with pytest.raises(edgetpu.CompilerError, match="m.tflite.*did not end within 1 seconds"):
         compiler.run(path, timeout=1)
+
+
+def test_one_that_cannot_be_started_spoils_a_plan_only_where_it_was_asked_for(path, install):
+    install("")
+    broken = compiler.find()
+    with open(broken, "wb") as script:
+        script.write(b"#!/no/such/interpreter\n")
+    found = edgetpu.plan(path)
+    assert found.complete and not found.compilation.succeeded
+    assert "cannot be started" in str(found)
+    with pytest.raises(edgetpu.CompilerError, match="cannot be started"):
+        edgetpu.plan(path, compile=True)

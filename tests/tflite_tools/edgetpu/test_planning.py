@@ -111,7 +111,8 @@ def test_a_float_model_is_told_that_it_is_not_quantized():
     found = file.plan()
     assert not found.quantized and not found.mapped and found.cpu == {"RELU": 3}
     assert "not quantized to 8 bits: none of 3 operators is mapped" in str(found)
-    assert "mobilequant.quantize" in str(found)
+    (advice,) = found.advice
+    assert advice.startswith("RELU: ") and "mobilequant.quantize" in advice
 
 
 def test_the_cpu_converts_float_inputs_first():
@@ -160,6 +161,30 @@ def test_runs_that_the_compiler_could_map_one_by_one(order, runs):
     for letter in order:
         x = file.op({"r": "RELU", "h": "HARD_SWISH"}[letter], [x], file.tensor(1, 4))
     assert file.plan().segments == runs
+
+
+def test_a_file_that_computes_sizes_is_refused_as_a_whole():
+    file = SmallFile()
+    x = y = file.input(1, 4, 4, 2)
+    for _ in range(3):
+        x = file.op("RELU", [x], file.tensor(1, 4, 4, 2))
+    shape = file.op("SHAPE", [y], file.tensor(4, dtype="INT32"))
+    file.op("RESHAPE", [x, shape], file.tensor(1, 32))
+    found = file.plan()
+    assert not found.mapped and found.segments == 0
+    (cause,) = found.causes
+    assert (cause.kind, cause.behind) == ("RESHAPE", 4)
+    assert found.decisions[0].reason == "the compiler refuses the file for operator 4 (RESHAPE)"
+    assert "fix the input's shape" in str(found)
+
+
+def test_a_batch_that_is_left_open_is_planned_as_the_one_that_is_stated():
+    file = SmallFile()
+    x = file.input(1, 8, signature=(-1, 8))
+    file.op("RELU", [x], file.tensor(1, 8, signature=(-1, 8)))
+    found = file.plan()
+    assert found.complete and found.open_sizes
+    assert "the file leaves sizes open" in str(found)
 
 
 def test_large_parameters_are_sent_at_every_inference():

@@ -93,15 +93,20 @@ STAYS = {
         "type",
         "int8 without a scale",
     ),
-    "computed shape": (
-        lambda f, x: f.op("RESHAPE", [x, f.input(2, dtype="INT32")], f.tensor(1, 256)),
+    "computed operand": (
+        lambda f, x: f.op("ADD", [x, f.input(1, dtype="INT32")], f.tensor(1, 8, 8, 4)),
         "type",
         "is int32; only quantized",
     ),
-    "open size": (
-        lambda f, x: f.op("RELU", [x], f.tensor(1, 8, 8, 4, signature=(-1, 8, 8, 4))),
+    "computed shape": (
+        lambda f, x: f.op("RESHAPE", [x, f.input(2, dtype="INT32", name="n")], f.tensor(1, 256)),
         "dynamic",
-        "size that the file leaves open",
+        "its size while it runs .from 'n'.: the compiler refuses the file",
+    ),
+    "unknown size": (
+        lambda f, x: f.op("RELU", [x], f.tensor(-1, 8, 8, 4, name="y")),
+        "dynamic",
+        "'y' has no fixed size .[?]×8×8×4.",
     ),
     "batch": (
         lambda f, x: f.op("RELU", [x], f.tensor(2, 8, 8, 4)),
