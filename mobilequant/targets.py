@@ -129,6 +129,13 @@ TARGETS: Mapping[str, Target] = {
     for target in (
         _PHONE,
         dataclasses.replace(legacy(), name="phone-legacy"),
+        dataclasses.replace(
+            _PHONE,
+            name="phone-int4",
+            description="the same, weights of 4 bits and less two to a byte (LiteRT 2)",
+            operators={**_PHONE_OPERATORS, "FULLY_CONNECTED": 12},
+            packs_int4=True,
+        ),
         Target(
             name="edgetpu",
             family="edgetpu",

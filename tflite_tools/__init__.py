@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tflite_tools.device_benchmark import benchmark_on_device
     from tflite_tools.errors import ConversionError, InvalidModelError
     from tflite_tools.inspection import Inspection, inspect
+    from tflite_tools.packing import Packing, pack
     from tflite_tools.verification import Verification, verify
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "FileComparison",
     "Inspection",
     "InvalidModelError",
+    "Packing",
     "Report",
     "Verification",
     "benchmark",
@@ -35,6 +37,7 @@ __all__ = [
     "convert",
     "edgetpu",
     "inspect",
+    "pack",
     "verify",
 ]
 
@@ -46,6 +49,7 @@ _MODULES = {
     "FileComparison": "comparison_report",
     "Inspection": "inspection",
     "InvalidModelError": "errors",
+    "Packing": "packing",
     "Report": "conversion",
     "Verification": "verification",
     "benchmark": "benchmarking",
@@ -54,6 +58,7 @@ _MODULES = {
     "convert": "conversion",
     "edgetpu": "edgetpu",
     "inspect": "inspection",
+    "pack": "packing",
     "verify": "verification",
 }
 

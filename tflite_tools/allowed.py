@@ -49,6 +49,8 @@ def require_allowed(
             continue
         if index in ends and kind != interfaces[index]:
             raise ConversionError(f"Tensor {name!r} is {kind}, the interface {interfaces[index]}.")
+        if kind == "int4" and target.packs_int4:
+            continue
         if index not in ends and kind not in ("int8", "int32"):
             raise ConversionError(f"Tensor {name!r} is {kind}; inside a file all is integer.")
     for op in main.operators:
@@ -140,7 +142,7 @@ def _require_operator_allowed(model, op, ends, target, allow_float) -> None:
     if kind in ("QUANTIZE", "DEQUANTIZE") and not (at_an_end or int8_only or border):
         raise ConversionError(f"Tensor {name!r} comes from a {kind} inside the file.")
     if not border and any(
-        _type(model.subgraphs[0].tensors[i]) not in (*_INTEGERS, "int32")
+        _type(model.subgraphs[0].tensors[i]) not in (*_INTEGERS, "int32", "int4")
         for i in op.inputs
         if i >= 0
     ):

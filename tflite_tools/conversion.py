@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import collections
-import contextlib
 import dataclasses
 import os
-import secrets
 import time
-from pathlib import Path
 
 from mobilequant import targets
 from mobilequant.integer.graph import FrozenGraph
-from tflite_tools import detection, detection_tail, edgetpu, flatbuffer, inspection
+from tflite_tools import detection, detection_tail, edgetpu, flatbuffer, inspection, int4
 from tflite_tools.agreement import share
 from tflite_tools.allowed import float_operators, require_allowed
 from tflite_tools.batches import batches, random_batch
 from tflite_tools.emission import emit
 from tflite_tools.errors import ConversionError
+from tflite_tools.serialization import serialize
 from tflite_tools.verification import Comparison, Verification
+from tflite_tools.writing import writable, write_whole
 
 #: Random images on which a file is compared with Keras where the caller gives none.
 _CHECK_IMAGES = 4
@@ -42,6 +41,8 @@ class Report:
         seconds: How long it took.
         cpu_layers: The layers with which the CPU's part begins, and why they will not run on the
             target's accelerator (`edgetpu.plan` says it of any file); empty where it has none.
+        small_weights: The weights of 4 bits and less of a file for "phone-int4": which are INT4,
+            and why the others are not. None for targets that do not pack them.
     """
 
     path: str
@@ -57,6 +58,7 @@ class Report:
     )
     float_layers: list[str] = dataclasses.field(default_factory=list)
     cpu_layers: list[edgetpu.Cause] = dataclasses.field(default_factory=list)
+    small_weights: list[int4.Weights] | None = None
 
     def to_dict(self) -> dict:
         """The same, ready for JSON."""
@@ -72,6 +74,8 @@ class Report:
             "agreement": self.agreement and self.agreement.to_dict(),
             "seconds": self.seconds,
             "cpu_layers": [dataclasses.asdict(layer) for layer in self.cpu_layers],
+            "small_weights": self.small_weights
+            and [dataclasses.asdict(weights) for weights in self.small_weights],
         }
 
     def __str__(self):
@@ -91,6 +95,8 @@ class Report:
         elif self.float_operators:
             lines.insert(2, f"behind the integers, on the CPU: {_listed(self.float_operators)}")
         lines += [f"stays on the CPU: {layer}" for layer in self.cpu_layers]
+        if self.small_weights is not None:
+            lines += int4.describe(self.small_weights)
         return "\n".join(lines)
 
     def _agreement(self) -> str:
@@ -164,7 +170,7 @@ def convert(
         ValueError: The samples do not fit.
     """
     started = time.perf_counter()
-    path = _writable(path, overwrite)
+    path = writable(path, overwrite)
     graph = _freeze(qmodel, allow_float)
     device = _target(graph, target)
     if graph.mixed and not device.float_operators:
@@ -186,6 +192,10 @@ def convert(
         batch_size=batch_size,
     )
     model = flatbuffer.parse(data, path)
+    small_weights = None
+    if device.packs_int4:
+        small_weights = int4.pack_weights(model)
+        data = serialize(model)
     require_allowed(model, device, interface, graph.mixed, output_interface=outputs)
     on_edgetpu = device.accelerator == "edgetpu"
     cpu_layers = edgetpu.plan_model(model, str(path)).causes if on_edgetpu else []
@@ -211,48 +221,11 @@ def convert(
         tensors=found.tensors,
         agreement=agreement and dataclasses.replace(agreement, path=str(path)),
         seconds=time.perf_counter() - started,
+        small_weights=small_weights,
         float_operators=float_operators(model),
         float_layers=_float_layers(graph),
         cpu_layers=cpu_layers,
     )
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Writes a file whole or not at all, also if the process is interrupted.
-
-    Raises:
-        ConversionError: It cannot be written; a file that was there stays as it was.
-    """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        raise ConversionError(f"{path}: cannot be written: {error.strerror}.") from error
-    finally:
-        # After the replacement there is none; KeyboardInterrupt comes through here as well.
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-
-
-def _writable(path: str | os.PathLike, overwrite: bool) -> Path:
-    # The file itself, not a link to it, is what gets replaced.
-    resolved = Path(os.path.realpath(path))
-    if resolved.is_dir():
-        raise ConversionError(f"{path}: is a directory; name a file to write.")
-    if not resolved.parent.is_dir():
-        raise ConversionError(f"{path}: there is no folder {resolved.parent}; make it first.")
-    if not os.access(resolved.parent, os.W_OK | os.X_OK):
-        raise ConversionError(f"{path}: the folder {resolved.parent} cannot be written to.")
-    if resolved.exists():
-        if not overwrite:
-            raise ConversionError(f"{path}: exists already, and overwrite=False.")
-        if not os.access(resolved, os.W_OK):
-            raise ConversionError(f"{path}: exists and is write-protected.")
-    return resolved
 
 
 def _freeze(qmodel, allow_float) -> FrozenGraph:

@@ -42,7 +42,7 @@ def quantize(model, recipe="w8a8", *, target="phone", estimator=None, leave_floa
             variables. A model of mixed precision is quantized as its float32 twin.
         recipe: Name of a recipe ("w8a8", "w4a8", "w2a2", "ternary-a8", "w8a8-2:4", …) or a
             `mobilequant.Recipe`.
-        target: Name of the device kind that the file is for, "phone",
+        target: Name of the device kind that the file is for, "phone", "phone-int4",
             "phone-legacy" (or "phone-2.9", by the TFLite release that must run it) or "edgetpu":
             what the device demands is decided here.
         estimator: "denoise", "ste" or "lsq" for weights and activations alike; by default what

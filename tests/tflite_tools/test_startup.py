@@ -45,6 +45,7 @@ WITHOUT = "; assert not {'tensorflow', 'keras', 'jax', 'matplotlib'} & set(sys.m
         "tflite_tools.benchmark(sys.argv[1], runs=1, warmup=0)",
         "tflite_tools.edgetpu.plan(sys.argv[1]).to_dict()",
         "tflite_tools.compare(sys.argv[1], sys.argv[1], layers=True).to_dict()",
+        "tflite_tools.pack(sys.argv[1], sys.argv[1], runs=0).to_dict()",
         "tflite_tools.InvalidModelError",
     ],
 )

@@ -1,0 +1,263 @@
+"""Weights of 4 bits and less as INT4, two to a byte, in a model that holds them as int8.
+
+Which kernel takes them decides what that costs (LiteRT 2.3, measured on x86-64). A fully connected
+layer whose inputs are even in number stays with XNNPACK: the same integers, the same latency. So
+does a convolution of 1×1 that is written as what it is, a fully connected layer at every pixel.
+All other convolutions fall back to built-in kernels, several times slower, and these round twice
+where XNNPACK rounds once, so that integers may lie a step off.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from tflite_tools import flatbuffer, runtimes
+
+#: Where weights are packed: where nothing is lost but bytes, or wherever LiteRT takes them.
+WHERE = ("fast", "all")
+
+#: INT4 reaches to −8, but what is symmetric does not.
+LARGEST = 7
+
+#: First version of each operator that takes INT4 weights; with a scale for each channel
+#: FULLY_CONNECTED has another one.
+_VERSIONS = {"CONV_2D": 7, "DEPTHWISE_CONV_2D": 7, "FULLY_CONNECTED": 10}
+_DENSE_BY_CHANNEL = 12
+
+#: Operators whose second input are weights.
+_WEIGHTED = (*_VERSIONS, "TRANSPOSE_CONV")
+
+_SLOW = "LiteRT has a slower kernel alone for its INT4, which may differ by a step"
+
+
+@dataclasses.dataclass(frozen=True)
+class Weights:
+    """Weights that fit into 4 bits.
+
+    Attributes:
+        name: The tensor.
+        operator: The operator that computes with them, as it was before packing.
+        elements: How many there are.
+        reason: Why they stay int8; None of those that were packed.
+    """
+
+    name: str
+    operator: str
+    elements: int
+    reason: str | None = None
+
+
+def pack_weights(model: schema.ModelT, where: str = "fast") -> list[Weights]:
+    """Makes INT4 of the int8 weights within ±7 of a model, in place.
+
+    Convolutions of 1×1 become FULLY_CONNECTED on the way. Tensors keep their names and scales.
+
+    Args:
+        model: What `flatbuffer.parse` gave, with all constants inside of the flatbuffer.
+        where: "fast" for weights that XNNPACK computes with all the same, "all" for every
+            operator that takes INT4.
+
+    Returns:
+        All weights within ±7.
+
+    Raises:
+        ValueError: `where` is something else.
+    """
+    if where not in WHERE:
+        raise ValueError(f"where must be one of {', '.join(WHERE)}; got {where!r}.")
+    found = []
+    for subgraph in model.subgraphs:
+        for number, users in _users(model, subgraph).items():
+            tensor = subgraph.tensors[number]
+            if users and _fits(model, tensor):
+                found.append(_pack_tensor(model, subgraph, number, users, where))
+    _state_runtime(model)
+    _drop_unused(model)
+    return found
+
+
+def describe(weights: list[Weights]) -> list[str]:
+    """Lines for people: how much became INT4, and what did not."""
+    if not weights:
+        return ["INT4: no weights of 4 bits or less; a recipe such as 'w4a8' makes them"]
+    packed = [w for w in weights if w.reason is None]
+    elements = sum(w.elements for w in packed)
+    lines = [
+        f"INT4: {len(packed)} weight tensors, {elements:,} integers in {-(-elements // 2):,} bytes"
+    ]
+    left = collections.defaultdict(list)
+    for w in weights:
+        if w.reason is not None:
+            left[w.operator, w.reason].append(w.elements)
+    for (operator, reason), sizes in left.items():
+        lines.append(f"left as INT8: {len(sizes)} {operator} ({sum(sizes):,} bytes): {reason}")
+    return lines
+
+
+def pack(integers: np.ndarray) -> np.ndarray:
+    """Integers from −8 to 7 two to a byte, the first in the lower half; uint8."""
+    halves = np.asarray(integers, np.int8).ravel().view(np.uint8) & 15
+    if len(halves) % 2:
+        halves = np.append(halves, np.uint8(0))
+    return halves[0::2] | halves[1::2] << 4
+
+
+def unpack(data: np.ndarray, count: int) -> np.ndarray:
+    """What `pack` packed: `count` integers, int8."""
+    data = np.asarray(data, np.uint8)
+    halves = np.stack([data & 15, data >> 4], axis=-1).ravel()[:count]
+    return (halves.astype(np.int8) ^ 8) - 8
+
+
+def _users(model, subgraph) -> dict[int, list[schema.OperatorT]]:
+    """Operators that take a tensor as their weights, by the tensor's number."""
+    found = collections.defaultdict(list)
+    for op in subgraph.operators or ():
+        inputs = _numbers(op.inputs)
+        if flatbuffer.operator_name(model, op) in _WEIGHTED and len(inputs) > 1:
+            found[inputs[1]].append(op)
+    found.pop(-1, None)
+    return found
+
+
+def _fits(model, tensor) -> bool:
+    data = model.buffers[tensor.buffer].data
+    if tensor.type != schema.TensorType.INT8 or tensor.sparsity is not None or data is None:
+        return False
+    integers = np.asarray(data, np.uint8).view(np.int8)
+    return len(integers) > 0 and integers.min() >= -LARGEST and integers.max() <= LARGEST
+
+
+def _pack_tensor(model, subgraph, number: int, users, where: str) -> Weights:
+    tensor = subgraph.tensors[number]
+    kind = flatbuffer.operator_name(model, users[0])
+    reason = _refusal(model, subgraph, number, users)
+    dense = reason is None and all(_is_dense(model, subgraph, op) for op in users)
+    if reason is None and not dense and where == "fast":
+        reason = _SLOW
+    if reason is None:
+        for op in users:
+            _prepare(model, op, tensor, dense)
+        if dense:
+            tensor.shape = np.array([tensor.shape[0], tensor.shape[-1]], np.int32)
+        integers = np.asarray(model.buffers[tensor.buffer].data, np.uint8).view(np.int8)
+        model.buffers.append(schema.BufferT(data=pack(integers)))
+        tensor.buffer, tensor.type = len(model.buffers) - 1, schema.TensorType.INT4
+    return Weights(flatbuffer.text(tensor.name), kind, flatbuffer.elements(tensor), reason)
+
+
+def _refusal(model, subgraph, number: int, users) -> str | None:
+    """Why no kernel takes these weights as INT4, or None."""
+    kinds = {flatbuffer.operator_name(model, op) for op in users}
+    if not kinds <= set(_VERSIONS):
+        return f"{min(kinds - set(_VERSIONS))} does not take INT4"
+    uses = sum(_numbers(op.inputs).count(number) for op in subgraph.operators)
+    ends = [*_numbers(subgraph.inputs), *_numbers(subgraph.outputs)]
+    if uses > len(users) or number in ends:
+        return "they are used as something else as well"
+    quantization = subgraph.tensors[number].quantization
+    if quantization is None or quantization.scale is None or not len(quantization.scale):
+        return "they have no scale"
+    if quantization.zeroPoint is not None and np.any(quantization.zeroPoint):
+        return "their zero point is not 0"
+    for op in users:
+        types = {subgraph.tensors[i].type for i in (op.inputs[0], *op.outputs)}
+        if types != {schema.TensorType.INT8}:
+            return "what they are multiplied with is not int8"
+    return None
+
+
+def _is_dense(model, subgraph, op) -> bool:
+    """Whether an operator computes, at every pixel, a fully connected layer that XNNPACK takes."""
+    image, weights = (subgraph.tensors[i].shape for i in op.inputs[:2])
+    if weights is None or image is None or not len(image) or weights[-1] % 2:
+        return False
+    options = op.builtinOptions
+    if flatbuffer.operator_name(model, op) == "FULLY_CONNECTED":
+        return len(weights) == 2 and options is not None and not options.weightsFormat
+    return (
+        flatbuffer.operator_name(model, op) == "CONV_2D"
+        and len(weights) == 4
+        and tuple(weights[1:3]) == (1, 1)
+        and weights[3] == image[-1]
+        and options is not None
+        and (options.strideH, options.strideW) == (1, 1)
+    )
+
+
+def _prepare(model, op, tensor, dense: bool) -> None:
+    """Gives an operator the kind and the version that take INT4 weights."""
+    kind = flatbuffer.operator_name(model, op)
+    if dense and kind == "CONV_2D":
+        activation = op.builtinOptions.fusedActivationFunction
+        op.builtinOptionsType = schema.BuiltinOptions.FullyConnectedOptions
+        op.builtinOptions = schema.FullyConnectedOptionsT(
+            fusedActivationFunction=activation, keepNumDims=True
+        )
+        kind, former = "FULLY_CONNECTED", 1
+    else:
+        former = model.operatorCodes[op.opcodeIndex].version
+    by_channel = kind == "FULLY_CONNECTED" and len(tensor.quantization.scale) > 1
+    version = max(former, _DENSE_BY_CHANNEL if by_channel else _VERSIONS[kind])
+    op.opcodeIndex = _code(model, kind, version)
+
+
+def _code(model, kind: str, version: int) -> int:
+    number = getattr(schema.BuiltinOperator, kind)
+    for index, code in enumerate(model.operatorCodes):
+        if (flatbuffer.builtin_code(code), code.version) == (number, version):
+            return index
+    model.operatorCodes.append(
+        schema.OperatorCodeT(
+            builtinCode=number, deprecatedBuiltinCode=min(number, 127), version=version
+        )
+    )
+    return len(model.operatorCodes) - 1
+
+
+def _drop_unused(model) -> None:
+    """Takes out operator codes and buffers that nothing names any more."""
+    operators = [op for subgraph in model.subgraphs for op in subgraph.operators or ()]
+    codes = sorted({op.opcodeIndex for op in operators})
+    model.operatorCodes = [model.operatorCodes[i] for i in codes]
+    for op in operators:
+        op.opcodeIndex = codes.index(op.opcodeIndex)
+    tensors = [tensor for subgraph in model.subgraphs for tensor in subgraph.tensors or ()]
+    holders = [*tensors, *(model.metadata or ())]
+    older = _numbers(model.metadataBuffer)
+    # The first one is empty by convention.
+    kept = sorted({0, *older, *(holder.buffer for holder in holders)})
+    places = {old: new for new, old in enumerate(kept)}
+    model.buffers = [model.buffers[i] for i in kept]
+    for holder in holders:
+        holder.buffer = places[holder.buffer]
+    if older:
+        model.metadataBuffer = np.array([places[i] for i in older], np.int32)
+
+
+def _state_runtime(model) -> None:
+    """Brings up to date what the metadata says of the first runtime, where it does."""
+    stated = flatbuffer.minimum_runtime(model)
+    if stated is None:
+        return
+    needed = []
+    for op in (op for subgraph in model.subgraphs for op in subgraph.operators or ()):
+        code = model.operatorCodes[op.opcodeIndex]
+        needed.append(runtimes.first_release(flatbuffer.operator_name(model, op), code.version))
+    try:
+        newest = runtimes.newest([stated, *filter(None, needed)])
+    except ValueError:
+        return  # what it says is no release
+    content = np.frombuffer(newest.encode().ljust(16, b"\0"), np.uint8)
+    for entry in model.metadata:
+        if flatbuffer.text(entry.name) == "min_runtime_version":
+            model.buffers.append(schema.BufferT(data=content))
+            entry.buffer = len(model.buffers) - 1
+
+
+def _numbers(vector) -> list[int]:
+    return [] if vector is None else [int(i) for i in vector]
