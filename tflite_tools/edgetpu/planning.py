@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 
 from ai_edge_litert import schema_py_generated as schema
@@ -49,12 +50,14 @@ def plan(path: str | os.PathLike, *, compile: bool | None = None) -> Plan:
 def plan_model(model: schema.ModelT, path: str) -> Plan:
     """Plans for a model that `flatbuffer.parse` took; `path` is what the plan calls it."""
     main = operations(model)
-    refused = _refused(main)
+    compiled = any(op.kind == rules.CUSTOM_OPERATOR for op in main)
+    refused = [] if compiled else _refused(main)
     inputs = set(map(int, _some(model.subgraphs[0].inputs)))
     decisions = refused or _decide(main, inputs)
     for number in range(1, len(model.subgraphs)):
+        reason = f"it is in subgraph {number}, which the compiler leaves alone"
         decisions += [
-            _decision(op, "subgraph", f"is in subgraph {number}, which the compiler leaves alone")
+            dataclasses.replace(_decision(op, "subgraph", reason), subgraph=number)
             for op in operations(model, number)
         ]
     mapped = [op for op, decision in zip(main, decisions, strict=False) if decision.mapped]
@@ -62,7 +65,7 @@ def plan_model(model: schema.ModelT, path: str) -> Plan:
         path=path,
         decisions=decisions,
         quantized=any(operand.quantized for op in main for operand in op.activations),
-        compiled=any(op.kind == rules.CUSTOM_OPERATOR for op in main),
+        compiled=compiled,
         open_sizes=any(operand.open for op in main for operand in op.activations),
         segments=0 if refused else _segments(main),
         parameter_bytes=memory.parameter_bytes(mapped),
@@ -90,32 +93,34 @@ def _decide(main: list[Operation], inputs: set[int]) -> list[Decision]:
     causes: dict[int, int | None] = dict.fromkeys(inputs)
     raw = set(inputs)  # the model's inputs, also converted
     for op in main:
-        needed = [x for x in op.inputs if x is not None and not (x.constant or x.variable)]
-        missing = next((x for x in needed if x.index not in causes), None)
-        blocking = [causes[x.index] for x in needed if causes.get(x.index) is not None]
-        obstacle = rules.obstacle(op)
-        cause = None
-        if op.kind == rules.CUSTOM_OPERATOR:
-            decision = _decision(op)
-        elif missing is not None:
-            reason = f"{missing.name!r} is computed by no operator before it"
-            decision = _decision(op, "type", reason, "write the file anew: its order is broken")
-        elif obstacle is not None:
-            cause = min(blocking, default=None)
-            decision = _decision(op, obstacle.kind, obstacle.reason, obstacle.advice, cause)
-        elif blocking:
-            cause = min(blocking)
-            reason = f"behind operator {cause} ({main[cause].kind}), which stays on the CPU"
-            decision = _decision(op, "behind", reason, behind=cause)
-        else:
-            decision = _decision(op)
-        if _converts_inputs(op, raw) and not decision.mapped:
+        decision = _judge(op, main, causes)
+        cause = decision.behind
+        if not decision.mapped and _converts_inputs(op, raw):
             raw.update(x.index for x in op.outputs)
         elif not decision.mapped and cause is None:
             cause = op.index
         causes.update((x.index, cause) for x in op.outputs)
         decisions.append(decision)
     return decisions
+
+
+def _judge(op: Operation, main: list[Operation], causes: dict[int, int | None]) -> Decision:
+    needed = [x for x in op.inputs if x is not None and not (x.constant or x.variable)]
+    missing = next((x for x in needed if x.index not in causes), None)
+    blocking = [causes[x.index] for x in needed if causes.get(x.index) is not None]
+    cause = min(blocking, default=None)
+    obstacle = rules.obstacle(op)
+    if op.kind == rules.CUSTOM_OPERATOR:
+        return _decision(op)
+    if missing is not None:
+        reason = f"{missing.name!r} is computed by no operator before it"
+        return _decision(op, "type", reason, "write the file anew: its order is broken", cause)
+    if obstacle is not None:
+        return _decision(op, obstacle.kind, obstacle.reason, obstacle.advice, cause)
+    if cause is not None:
+        reason = f"behind operator {cause} ({main[cause].kind}), which stays on the CPU"
+        return _decision(op, "behind", reason, behind=cause)
+    return _decision(op)
 
 
 def _converts_inputs(op: Operation, raw: set[int]) -> bool:

@@ -31,6 +31,7 @@ class Decision:
         advice: What to change; empty where it is mapped or only behind.
         behind: Number of the first operator on its way that stays on the CPU; None where there is
             none before it.
+        subgraph: Number of its subgraph.
     """
 
     index: int
@@ -42,6 +43,7 @@ class Decision:
     reason: str = ""
     advice: str = ""
     behind: int | None = None
+    subgraph: int = 0
 
     @property
     def mapped(self) -> bool:
@@ -137,9 +139,9 @@ class Plan:
     @property
     def causes(self) -> list[Cause]:
         """The operators with which the CPU's part begins, in order."""
-        behind = collections.Counter(d.behind for d in self.decisions if d.behind is not None)
+        behind = _followers(self.decisions)
         return [
-            Cause(d.name, d.operator, d.reason, d.advice, behind[d.index])
+            Cause(d.name, d.operator, d.reason, d.advice, behind[d.subgraph, d.index])
             for d in self.decisions
             if not d.mapped and d.behind is None
         ]
@@ -245,7 +247,7 @@ class Plan:
 
 def _lines(obstacles: list[Decision], decisions: list[Decision]) -> list[str]:
     """One line for each operator and reason; the first of its kind stands for the others."""
-    behind = collections.Counter(d.behind for d in decisions if d.behind is not None)
+    behind = _followers(decisions)
     alike = collections.Counter((d.operator, d.reason) for d in obstacles)
     lines = {}
     for decision in obstacles:
@@ -255,14 +257,19 @@ def _lines(obstacles: list[Decision], decisions: list[Decision]) -> list[str]:
         line = f"  {decision.index} {decision.operator} {decision.name!r}: {decision.reason}"
         if decision.behind is not None:
             line += f" (and it is behind {decision.behind})"
-        elif behind[decision.index]:
-            line += f"; with it {behind[decision.index]} behind it"
+        elif count := behind[decision.subgraph, decision.index]:
+            line += f"; with it {count} behind it"
         if alike[key] > 1:
             line += f"; the same of {alike[key] - 1} more"
         lines[key] = line
     found = list(lines.values())
     hidden = len(found) - _LINES
     return found if hidden <= 0 else [*found[:_LINES], f"  … and {hidden} more"]
+
+
+def _followers(decisions: list[Decision]) -> collections.Counter[tuple[int, int]]:
+    """How many operators stay on the CPU for each (subgraph, number) of one before them."""
+    return collections.Counter((d.subgraph, d.behind) for d in decisions if d.behind is not None)
 
 
 def _some(names: list[str]) -> str:

@@ -87,7 +87,7 @@ _INSTEAD = {
 def obstacle(op: Operation) -> Obstacle | None:
     """What keeps an operator off the Edge TPU by itself; None where nothing does."""
     if op.kind not in OPERATORS:
-        return Obstacle("operator", f"{op.kind} is not supported", _instead(op.kind))
+        return Obstacle("operator", f"{op.kind} is not supported", _instead(op))
     for find in (_version, _types, _dimensions):
         found = find(op)
         if found is not None:
@@ -115,8 +115,12 @@ def _unknown(what: str) -> Obstacle:
     return Obstacle("dynamic", f"{what}: the compiler refuses the file", limits.FIXED_SHAPES)
 
 
-def _instead(kind: str) -> str:
-    return _INSTEAD.get(kind, f"replace what becomes {kind}, or move it behind all that is mapped")
+def _instead(op: Operation) -> str:
+    if op.kind in _INSTEAD:
+        return _INSTEAD[op.kind]
+    if not op.builtin:
+        return "keep custom operators behind all that is mapped: they run on the CPU"
+    return f"replace what becomes {op.kind}, or move it behind all that is mapped"
 
 
 def _version(op: Operation) -> Obstacle | None:

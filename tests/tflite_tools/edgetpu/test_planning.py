@@ -204,14 +204,17 @@ def test_large_parameters_are_sent_at_every_inference():
 
 def test_operators_of_other_subgraphs_are_left_alone(tmp_path):
     file = SmallFile()
-    file.op("RELU", [file.input(1, 4)], file.tensor(1, 4))
+    x = file.op("HARD_SWISH", [file.input(1, 4)], file.tensor(1, 4))
+    file.op("RELU", [x], file.tensor(1, 4))
     model = flatbuffer.parse(file.bytes())
     model.subgraphs.append(model.subgraphs[0])
     path = tmp_path / "two.tflite"
     path.write_bytes(serialize(model))
     found = edgetpu.plan(path, compile=False)
-    assert (found.mapped, found.cpu) == ({"RELU": 1}, {"RELU": 1})
-    assert "subgraph 1" in found.decisions[1].reason
+    assert found.cpu == {"HARD_SWISH": 2, "RELU": 2}
+    assert [decision.subgraph for decision in found.decisions] == [0, 0, 1, 1]
+    assert "subgraph 1" in found.decisions[2].reason
+    assert [cause.behind for cause in found.causes] == [1, 0, 0]
 
 
 @given(data=st.data())
