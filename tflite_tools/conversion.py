@@ -32,13 +32,15 @@ class Report:
         path: The file.
         size: Its bytes.
         target: Name of the device.
-        interface: Type of inputs and outputs.
+        interface: Type of the inputs, and of the outputs unless `output_types` tells otherwise.
         operators: How many there are of each, float ones included.
         float_operators: How many of them compute in float, by kind; empty in an integer file.
         float_layers: Names of the layers that these come from; those of `postprocess` have none.
         tensors: How many there are of each type.
         agreement: Figures of the comparison with Keras; None where `check=False`.
         seconds: How long it took.
+        output_types: Type of each output: "float32" where a float layer or `postprocess` gives it,
+            "int32" of indices.
         cpu_layers: The layers with which the CPU's part begins, and why they will not run on the
             target's accelerator (`edgetpu.plan` says it of any file); empty where it has none.
         small_weights: The weights of 4 bits and less of a file for "phone-int4": which are INT4,
@@ -57,6 +59,7 @@ class Report:
         default_factory=collections.Counter
     )
     float_layers: list[str] = dataclasses.field(default_factory=list)
+    output_types: list[str] = dataclasses.field(default_factory=list)
     cpu_layers: list[edgetpu.Cause] = dataclasses.field(default_factory=list)
     small_weights: list[int4.Weights] | None = None
 
@@ -67,6 +70,7 @@ class Report:
             "size": self.size,
             "target": self.target,
             "interface": self.interface,
+            "output_types": self.output_types,
             "operators": dict(self.operators),
             "float_operators": dict(self.float_operators),
             "float_layers": self.float_layers,
@@ -80,7 +84,7 @@ class Report:
 
     def __str__(self):
         lines = [
-            f"{self.path}: {self.size:,} bytes for {self.target}, {self.interface} in and out, "
+            f"{self.path}: {self.size:,} bytes for {self.target}, {self._types()}, "
             f"in {self.seconds:.1f} s",
             f"operators: {_listed(self.operators)}",
             f"agreement: {self._agreement()}",
@@ -98,6 +102,12 @@ class Report:
         if self.small_weights is not None:
             lines += int4.describe(self.small_weights)
         return "\n".join(lines)
+
+    def _types(self) -> str:
+        outputs = list(dict.fromkeys(self.output_types)) or [self.interface]
+        if outputs == [self.interface]:
+            return f"{self.interface} in and out"
+        return f"{self.interface} in, {' and '.join(outputs)} out"
 
     def _agreement(self) -> str:
         if self.agreement is None:
@@ -224,6 +234,7 @@ def convert(
         small_weights=small_weights,
         float_operators=float_operators(model),
         float_layers=_float_layers(graph),
+        output_types=[output.dtype.lower() for output in found.outputs],
         cpu_layers=cpu_layers,
     )
 

@@ -22,5 +22,5 @@ class Prediction:
 
 
 def class_name(names: Sequence[str] | None, number: int) -> str:
-    """The name of a class, or "class 3" where there are no names."""
-    return names[number] if names else f"class {number}"
+    """The name of a class, or "class 3" where there is none."""
+    return names[number] if names and number < len(names) else f"class {number}"

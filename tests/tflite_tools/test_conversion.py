@@ -87,6 +87,7 @@ def test_report(twin, path, interface):
     assert report.operators["QUANTIZE"] == (2 if interface == "uint8" else 0)
     assert report.agreement.logits.equal == 1
     assert (report.target, report.interface) == ("phone", interface)
+    assert f"{interface} in and out" in str(report)
     assert "bytes for phone" in str(report)
     json.dumps(report.to_dict())
     assert leftovers(path.parent) == ["m.tflite"]

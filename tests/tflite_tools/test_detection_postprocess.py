@@ -135,6 +135,7 @@ def test_the_boxes_are_those_of_keras(target, scores, interface, by_class, tmp_p
     assert report.float_operators == {kind: 1, "TFLite_Detection_PostProcess": 1}
     assert report.operators["DEQUANTIZE"] == 2
     assert f"on the CPU: 1 {kind}, 1 TFLite_Detection_PostProcess" in str(report)
+    assert f"{interface} in, float32 out" in str(report)
     assert report.agreement.detections > 0
     verified = tflite_tools.verify(qmodel, path, x, layers=True)
     assert verified.first_difference is None

@@ -38,6 +38,7 @@ def test_the_file_gives_the_indices_of_keras(ending, interface, tmp_path):
     qmodel = mq.calibrate(mq.quantize(model), images(), verbose=0)
     path = tmp_path / "m.tflite"
     report = tflite_tools.convert(qmodel, path, interface=interface)
+    assert f"{interface} in, int32 out" in str(report)
     assert report.operators["ARG_MAX"] == 1 and report.float_operators == {}
     result = tflite_tools.verify(qmodel, path, images(16, 1), layers=True)
     assert result.first_difference is None and result.equal == 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mobilequant.cli import arguments as args
-from mobilequant.cli import console, datasets, files
+from mobilequant.cli import console, datasets, files, postprocessing
 from mobilequant.cli.errors import UsageError
 
 HELP = "write a quantized model as an integer-only .tflite file"
@@ -16,7 +16,8 @@ anything is wrong nothing is written, and a file that was there stays."""
 EXAMPLES = """\
   mobilequant convert q.keras -o model.tflite
   mobilequant convert q.keras -o model.tflite --interface uint8
-  mobilequant convert q.keras -o model.tflite --data cifar10 --images 64"""
+  mobilequant convert q.keras -o model.tflite --data cifar10 --images 64
+  mobilequant convert detector.keras -o boxes.tflite --postprocess --max-detections 25"""
 
 CHECK_IMAGES = 16
 
@@ -52,6 +53,7 @@ def add_arguments(parser) -> None:
         metavar="N",
         help=f"how many of them are used (default: {CHECK_IMAGES}); needs --data",
     )
+    postprocessing.add_arguments(parser)
     args.add_json(parser)
 
 
@@ -61,6 +63,7 @@ def run(arguments) -> None:
     output = files.check_output(arguments.output, ".tflite")
     if (arguments.images or arguments.data_dir) and not arguments.data:
         raise UsageError("--images and --data-dir need --data")
+    postprocessing.require_sense(arguments)
 
     from mobilequant.cli.quiet import import_tensorflow, quiet
 
@@ -68,6 +71,7 @@ def run(arguments) -> None:
     import tflite_tools
 
     qmodel = files.load_quantized_model(source)
+    postprocess = postprocessing.requested(arguments, qmodel, source)
     samples = None
     if arguments.data:
         images = arguments.images or CHECK_IMAGES
@@ -81,5 +85,6 @@ def run(arguments) -> None:
             batch_size=arguments.batch_size,
             samples=samples,
             allow_float=arguments.allow_float,
+            postprocess=postprocess,
         )
     console.print_result(report.to_dict(), str(report), arguments.json)

@@ -126,6 +126,44 @@ def test_boxes_of_model_and_file_are_the_same(detector, voc, tmp_path, capsys):
         assert np.any(np.asarray(picture) != np.asarray(before))
 
 
+def test_a_file_that_ends_in_boxes(detector, voc, tmp_path, capsys):
+    """The boxes are those that the model finds with the same settings."""
+    file, photograph = tmp_path / "boxes.tflite", tmp_path / "photograph.png"
+    dense_folders.save_image(photograph, 90, 140, seed=5)
+    settings = ["--max-detections", 50, "--score-threshold", 0.2, "--iou-threshold", 0.6]
+    convert = ["convert", detector / "q.keras", "-o", file, "--postprocess", *settings]
+    report = result_of(capsys, *convert)
+    assert report["operators"]["TFLite_Detection_PostProcess"] == 1
+    assert report["output_types"] == ["float32"] * 4
+    run(*convert, "--fast-nms")
+    assert "int8 in, float32 out" in capsys.readouterr().out
+
+    run(*convert)
+    names = ["--labels", voc / "names.txt", "--score", 0.3]
+    one, other = (
+        result_of(capsys, "predict", model, photograph, *names, *more)["images"][0]["detections"]
+        for model, more in ((file, []), (file, ["--keras", detector / "q.keras"]))
+    )
+    assert one == other and {item["name"] for item in one} <= {"dog", "car"}
+    assert all(item["score"] > 0.3 for item in one)
+
+    data = ["--data", voc, "--class-names", voc / "names.txt"]
+    verified = result_of(capsys, "verify", detector / "q.keras", file, *data, "--layers")
+    assert verified["contract"] and verified["detections"] > 0
+    assert verified["first_difference"] is None and 0 <= verified["file_map"] <= 1
+
+
+def test_errors_of_postprocessing(detector, segmentation, tmp_path, capsys):
+    output = ["-o", tmp_path / "m.tflite"]
+    convert = ["convert", detector / "q.keras", *output]
+    fails(capsys, [*convert, "--max-detections", 5], ["--max-detections needs --postprocess"])
+    fails(capsys, [*convert, "--fast-nms"], ["--fast-nms needs --postprocess"])
+    fails(capsys, [*convert, "--postprocess", "--iou-threshold", 0], ["iou_threshold"])
+    other = ["convert", segmentation / "q.keras", *output, "--postprocess"]
+    fails(capsys, other, ["q.keras is no detector"])
+    assert not list(tmp_path.iterdir())
+
+
 def test_masks_of_model_and_file_are_the_same(segmentation, voc, tmp_path, capsys):
     pictures = tmp_path / "pictures"
     line = ["predict", segmentation / "q.keras", voc / "JPEGImages", "-o", pictures]
