@@ -24,7 +24,10 @@ setup(
     packages=find_packages(
         include=["mobilequant", "mobilequant.*", "tflite_tools", "tflite_tools.*"]
     ),
-    package_data={"mobilequant": ["**/*.json"], "tflite_tools": ["**/*.json", "**/*.fbs"]},
+    package_data={
+        "mobilequant": ["**/*.json"],
+        "tflite_tools": ["**/*.json", "**/*.fbs", "reporting/templates/*"],
+    },
     # TensorFlow, Keras and LiteRT are held to the minor releases whose integer arithmetic and
     # whose converter the tests have checked: another one may round differently.
     install_requires=[
@@ -40,6 +43,9 @@ setup(
         # The digits that ship inside scikit-learn are the data set that needs no download.
         "scikit-learn>=1.5,<2",
         "rich>=13,<16",
+        # Fills in the page of `mobilequant report` and escapes what names in a file may hold. It
+        # is small and pure Python, so that the command works without an extra.
+        "jinja2>=3.1,<4",
         # Completion scripts for bash, zsh and fish, from the parsers.
         "shtab>=1.13,<2",
     ],
@@ -56,6 +62,8 @@ setup(
             SAFETENSORS,
             *TFMOT,
             PYCOCOTOOLS,
+            # Drives the Chromium that is installed, to look at the page of `mobilequant report`.
+            "playwright>=1.49,<2",
         ],
         "jax": ["jax>=0.5"],
         # Weights of timm and torchvision for `mobilequant.models`: from a file, from the hub.

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tflite_tools.errors import ConversionError, InvalidModelError
     from tflite_tools.inspection import Inspection, inspect
     from tflite_tools.packing import Packing, pack
+    from tflite_tools.reporting import ReportPage, report
     from tflite_tools.verification import Verification, verify
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "InvalidModelError",
     "Packing",
     "Report",
+    "ReportPage",
     "Verification",
     "benchmark",
     "benchmark_on_device",
@@ -38,6 +40,7 @@ __all__ = [
     "edgetpu",
     "inspect",
     "pack",
+    "report",
     "verify",
 ]
 
@@ -51,6 +54,7 @@ _MODULES = {
     "InvalidModelError": "errors",
     "Packing": "packing",
     "Report": "conversion",
+    "ReportPage": "reporting",
     "Verification": "verification",
     "benchmark": "benchmarking",
     "benchmark_on_device": "device_benchmark",
@@ -59,6 +63,7 @@ _MODULES = {
     "edgetpu": "edgetpu",
     "inspect": "inspection",
     "pack": "packing",
+    "report": "reporting",
     "verify": "verification",
 }
 

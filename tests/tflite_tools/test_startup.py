@@ -44,6 +44,7 @@ WITHOUT = "; assert not {'tensorflow', 'keras', 'jax', 'matplotlib'} & set(sys.m
         "tflite_tools.inspect(sys.argv[1]).to_dict()",
         "tflite_tools.benchmark(sys.argv[1], runs=1, warmup=0)",
         "tflite_tools.edgetpu.plan(sys.argv[1]).to_dict()",
+        "tflite_tools.report(sys.argv[1], runs=1).html",
         "tflite_tools.compare(sys.argv[1], sys.argv[1], layers=True).to_dict()",
         "tflite_tools.pack(sys.argv[1], sys.argv[1], runs=0).to_dict()",
         "tflite_tools.InvalidModelError",
@@ -54,7 +55,14 @@ def test_no_tensorflow_in_the_library(path, code):
 
 
 @pytest.mark.parametrize(
-    "line", [["inspect"], ["inspect", "--json"], ["plan"], ["benchmark", "--runs", "1"]]
+    "line",
+    [
+        ["inspect"],
+        ["inspect", "--json"],
+        ["plan"],
+        ["benchmark", "--runs", "1"],
+        ["report", "--runs", "1", "--json"],
+    ],
 )
 def test_no_tensorflow_on_the_command_line(path, line):
     # The command knows itself by its program's name.

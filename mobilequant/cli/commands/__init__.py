@@ -16,6 +16,7 @@ from mobilequant.cli.commands import (
     plan,
     predict,
     quantize,
+    report,
     sensitivity,
     train,
     verify,
@@ -34,6 +35,7 @@ COMMANDS = {
     "plan": plan,
     "benchmark": benchmark,
     "predict": predict,
+    "report": report,
     "demo": demo,
     "completion": completion,
 }

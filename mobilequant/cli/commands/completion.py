@@ -16,7 +16,7 @@ EXAMPLES = """\
 SHELLS = ("bash", "zsh", "fish")
 
 #: What stands for a path in the parsers' metavariables.
-_FILES = ("FILE", "IMAGE", "MODEL", "BINARY", "LIBRARY", ".keras", ".tflite")
+_FILES = ("FILE", "IMAGE", "MODEL", "BINARY", "LIBRARY", ".keras", ".tflite", ".html")
 _FOLDERS = ("DIR", "FOLDER")
 
 

@@ -1,7 +1,9 @@
 """Segmentation and detection on the command line, from training to pictures."""
 
+import base64
 import io
 import json
+import re
 import zipfile
 
 import dense_folders
@@ -178,6 +180,34 @@ def test_masks_of_model_and_file_are_the_same(segmentation, voc, tmp_path, capsy
     for one, other in zip(of_model["images"], of_file["images"], strict=True):
         numbers = [(item["class"], item["share"]) for item in one["classes"]]
         assert numbers == [(item["class"], item["share"]) for item in other["classes"]]
+
+
+def pages_pictures(page):
+    """Sizes of all pictures of a report, in order."""
+    encoded = re.findall(r"data:image/jpeg;base64,([^\"]+)", page.read_text("utf-8"))
+    return [Image.open(io.BytesIO(base64.b64decode(content))).size for content in encoded]
+
+
+def test_reports_show_boxes_and_masks(detector, segmentation, voc, tmp_path, capsys):
+    page = tmp_path / "page.html"
+    short = ["--no-layer-errors", "--runs", 1, "-o", page]
+    line = [detector / "q.keras", detector / "q.tflite", "--float", detector / "float.keras"]
+    data = ["--data", voc, "--class-names", voc / "names.txt"]
+    found = result_of(capsys, "report", *line, *data, "--examples", 1, *short)
+    assert found["contract"] and found["output"] == str(page)
+    assert [measure["name"] for measure in found["measures"]] == ["mAP@0.5", "mAP@0.5:0.95"]
+    assert all(set(m["values"]) == {"float model", "the file"} for m in found["measures"])
+    (example,) = found["examples"]
+    of_file = example["views"][1]["predictions"]
+    assert all(item["name"] in ("dog", "car") and item["score"] > 0.3 for item in of_file)
+    assert pages_pictures(page) == [(320, 320)] * 2  # float and file
+
+    line = [segmentation / "q.keras", segmentation / "q.tflite", "--data", voc]
+    found = result_of(capsys, "report", *line, *short)
+    assert [measure["name"] for measure in found["measures"]] == ["mean IoU"]
+    assert len(found["examples"]) == 2  # as many as there are test images
+    for width, height in pages_pictures(page):
+        assert width >= 320 and height > 320  # a legend below
 
 
 def fails(capsys, *words_and_parts):
