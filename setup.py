@@ -11,6 +11,13 @@ TENSORBOARD = "tensorboard>=2.20,<3"
 SAFETENSORS = "safetensors>=0.5,<1"
 TFMOT = ["tensorflow-model-optimization>=0.8,<0.9", "tf_keras>=2.21,<2.22"]
 PYCOCOTOOLS = "pycocotools>=2.0.8,<3"
+# Material 10 and MkDocs 2 may read another mkdocs.yml. MathML is made by latex2mathml.
+DOCS = [
+    "mkdocs>=1.6.1,<2",
+    "mkdocs-material>=9.7,<10",
+    "mkdocstrings[python]>=1.0,<2",
+    "latex2mathml>=3.78,<4",
+]
 
 setup(
     name="mobilequant",
@@ -64,7 +71,9 @@ setup(
             PYCOCOTOOLS,
             # Drives the Chromium that is installed, to look at the page of `mobilequant report`.
             "playwright>=1.49,<2",
+            *DOCS,
         ],
+        "docs": DOCS,
         "jax": ["jax>=0.5"],
         # Weights of timm and torchvision for `mobilequant.models`: from a file, from the hub.
         "safetensors": [SAFETENSORS],
