@@ -38,7 +38,7 @@ def constant_parameters(op: Operation) -> Finding:
         computed = operand is not None and not (operand.constant or operand.variable)
         if computed and place != data:
             return (
-                f"its parameters ({operand.name!r}) are computed while the model runs",
+                f"its parameters ({operand.label}) are computed while the model runs",
                 "keep weights and biases constant",
             )
     return None

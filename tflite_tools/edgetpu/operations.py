@@ -9,6 +9,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from tflite_tools import flatbuffer
+from tflite_tools.tables import shorten
 
 _INTEGERS = {
     schema.TensorType.INT8: "i1",
@@ -52,6 +53,11 @@ class Operand:
     bytes: int = 0
 
     @property
+    def label(self) -> str:
+        """Its name for people."""
+        return label(self.name)
+
+    @property
     def quantized(self) -> bool:
         """Whether it holds int8 or uint8 integers that stand for real values."""
         return self.dtype in ("INT8", "UINT8") and self.scales > 0
@@ -63,7 +69,7 @@ class Operation:
 
     Attributes:
         index: Its number in the subgraph.
-        kind: TFLite's builtin name, or a custom operator's own.
+        kind: TFLite's builtin name, or a custom operator's own (in one line, not too long).
         version: As the file states it.
         builtin: Whether TFLite defines it.
         inputs: What it takes; None for an optional operand that is left out.
@@ -121,7 +127,7 @@ def operations(model: schema.ModelT, number: int = 0) -> list[Operation]:
     return [
         Operation(
             index=index,
-            kind=flatbuffer.operator_name(model, op),
+            kind=shorten(flatbuffer.operator_name(model, op)),
             version=model.operatorCodes[op.opcodeIndex].version,
             builtin=flatbuffer.builtin_code(model.operatorCodes[op.opcodeIndex])
             != schema.BuiltinOperator.CUSTOM,
@@ -131,6 +137,11 @@ def operations(model: schema.ModelT, number: int = 0) -> list[Operation]:
         )
         for index, op in enumerate(_some(subgraph.operators))
     ]
+
+
+def label(name: str) -> str:
+    """A tensor's name for people; converters string those of fused operations together."""
+    return repr(shorten(name.split(";")[0]))
 
 
 def _operand(model: schema.ModelT, tensor: schema.TensorT, index: int) -> Operand:

@@ -113,7 +113,7 @@ def _judge(op: Operation, main: list[Operation], causes: dict[int, int | None]) 
     if op.kind == rules.CUSTOM_OPERATOR:
         return _decision(op)
     if missing is not None:
-        reason = f"{missing.name!r} is computed by no operator before it"
+        reason = f"{missing.label} is computed by no operator before it"
         return _decision(op, "type", reason, "write the file anew: its order is broken", cause)
     if obstacle is not None:
         return _decision(op, obstacle.kind, obstacle.reason, obstacle.advice, cause)

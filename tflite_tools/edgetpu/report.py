@@ -8,6 +8,7 @@ from typing import Any
 
 from tflite_tools.edgetpu import memory, rules
 from tflite_tools.edgetpu.compiler import Compilation
+from tflite_tools.edgetpu.operations import label
 from tflite_tools.tables import table
 
 #: How many reasons are shown as text; `to_dict` has all.
@@ -70,7 +71,7 @@ class Cause:
     behind: int = 0
 
     def __str__(self):
-        text = f"{self.name!r}, {self.kind}: {self.reason}"
+        text = f"{label(self.name)}, {self.kind}: {self.reason}"
         return text if not self.behind else f"{text}; with it {self.behind} operators behind it"
 
 
@@ -254,7 +255,7 @@ def _lines(obstacles: list[Decision], decisions: list[Decision]) -> list[str]:
         key = decision.operator, decision.reason
         if key in lines:
             continue
-        line = f"  {decision.index} {decision.operator} {decision.name!r}: {decision.reason}"
+        line = f"  {decision.index} {decision.operator} {label(decision.name)}: {decision.reason}"
         if decision.behind is not None:
             line += f" (and it is behind {decision.behind})"
         elif count := behind[decision.subgraph, decision.index]:

@@ -104,10 +104,10 @@ def dynamic(op: Operation) -> Obstacle | None:
     for place in SIZE_OPERANDS.get(op.kind, ()):
         operand = op.operand(place)
         if operand is not None and not operand.constant:
-            return _unknown(f"it computes its size while it runs (from {operand.name!r})")
+            return _unknown(f"it computes its size while it runs (from {operand.label})")
     for operand in op.activations if op.builtin else ():  # custom ones know their sizes themselves
         if not operand.fixed:
-            return _unknown(f"{operand.name!r} has no fixed size ({limits.size(operand)})")
+            return _unknown(f"{operand.label} has no fixed size ({limits.size(operand)})")
     return None
 
 
@@ -163,7 +163,7 @@ def _unquantized(operand: Operand, place: str) -> Obstacle:
     if operand.dtype in ("INT8", "UINT8"):
         what += " without a scale"
     advice = limits.FIXED_SHAPES if operand.dtype in ("INT32", "INT64") else _EIGHT_BITS
-    reason = f"{place} ({operand.name!r}) is {what}; only quantized int8 and uint8 are taken"
+    reason = f"{place} ({operand.label}) is {what}; only quantized int8 and uint8 are taken"
     return Obstacle("type", reason, advice)
 
 

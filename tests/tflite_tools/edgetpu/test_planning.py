@@ -140,6 +140,16 @@ def test_a_first_operator_that_stays_keeps_all_on_the_cpu():
     ]
 
 
+def test_names_are_for_people():
+    file = SmallFile()
+    name = "block/" * 20 + "conv;block/bias;block/relu"
+    x = file.op("My\nOp\x1b[31m", [file.input(1, 4)], file.tensor(1, 4, name=name))
+    file.op("ABS", [x], file.tensor(1, 4, dtype="FLOAT32"))
+    found = file.plan()
+    assert all(line.isprintable() and len(line) < 200 for line in str(found).splitlines())
+    assert "block/conv'" in str(found) and found.decisions[0].name == name
+
+
 def test_reasons_that_come_often_are_counted():
     file = SmallFile()
     x = file.input(1, 4)
