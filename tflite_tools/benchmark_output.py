@@ -1,4 +1,4 @@
-"""Reads what LiteRT's `benchmark_model` prints.
+"""Reads what LiteRT's `benchmark_model` and its profiler print.
 
 Its text is for people and has changed over the years: lines may begin with "INFO: ", the tables
 lost their [start] column, sums of times got percentiles. Only what all of it has is asked for.
@@ -90,8 +90,17 @@ def parse_profile(output: str) -> list[OperatorTime]:
     Args:
         output: All that `benchmark_model --enable_op_profiling=true` printed.
     """
-    _, _, table = output.partition(_PROFILE)
-    _, _, table = table.partition("Run Order")
+    return parse_table(output.partition(_PROFILE)[2])
+
+
+def parse_table(text: str, runs: int = 1) -> list[OperatorTime]:
+    """Reads a profile's table of operators in the order of computation.
+
+    Args:
+        text: With one such table.
+        runs: How many runs its column [times called] counts together.
+    """
+    _, _, table = text.partition("Run Order")
     table, _, _ = table.partition("Top by Computation Time")
     rows = [_ROW.match(line) for line in table.splitlines()]
     return [
@@ -99,7 +108,7 @@ def parse_profile(output: str) -> list[OperatorTime]:
             kind=row["kind"],
             name=row["name"],
             # The mean is of one call.
-            milliseconds=float(row["mean"]) * int(row["calls"]),
+            milliseconds=float(row["mean"]) * int(row["calls"]) / runs,
             share=float(row["share"]) / 100,
         )
         for row in rows

@@ -85,7 +85,7 @@ class Benchmark:
         threads: Number of CPU threads.
         xnnpack: Whether XNNPACK ran, or "both".
         device: Where.
-        profile_note: Why there is no profile; None where there is one.
+        profile_note: Why a profile that was asked for is missing; or None.
     """
 
     files: list[Latency]

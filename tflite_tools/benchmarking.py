@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from tflite_tools import flatbuffer
+from tflite_tools import flatbuffer, profiling
 from tflite_tools.arena import activation_memory
 from tflite_tools.benchmark_report import Benchmark, Latency
 from tflite_tools.child import Child
@@ -30,11 +30,6 @@ RUNTIMES = {"default": "XNNPACK", "builtin": "built-in kernels"}
 #: The custom operator of files for the Edge TPU, and the library that runs it.
 _EDGETPU_OPERATOR, _EDGETPU_LIBRARY = "edgetpu-custom-op", "libedgetpu.so.1"
 
-_NO_PROFILE = (
-    "LiteRT's Python interface has no profiler; its benchmark_model has one, on a phone or here "
-    "(tflite_tools.benchmark_on_device, or --adb and --binary)"
-)
-
 
 def benchmark(
     *paths: str | os.PathLike,
@@ -44,6 +39,7 @@ def benchmark(
     xnnpack: bool | str = True,
     delegate: str | None = None,
     images=None,
+    profile: bool = False,
 ) -> Benchmark:
     """Measures one inference of each file, batch as in the file, on this machine.
 
@@ -60,6 +56,7 @@ def benchmark(
             dict of them by the inputs' names; the first batch of them is taken. By default random
             ones. What a convolution takes does not depend on them; what a detector's
             post-processing takes does.
+        profile: Whether to measure every operator as well, in runs of their own.
 
     Raises:
         InvalidModelError: A file cannot be read, is no TFLite model, or ends LiteRT's process.
@@ -73,12 +70,15 @@ def benchmark(
         for file in files
         for kernels in kernels_of(xnnpack)
     ]
+    notes: list[str] = []
     with contextlib.ExitStack() as stack:
-        children = []
+        children, feeds = [], []
         for file, kernels, library in lanes:
             child = stack.enter_context(_start(file.path, threads, kernels, library))
-            child.feed([_values(file.path, p, images, i) for i, p in enumerate(child.inputs)])
+            values = [_values(file.path, p, images, i) for i, p in enumerate(child.inputs)]
+            child.feed(values)
             children.append(child)
+            feeds.append(values)
         firsts = [child.run(1)[0] for child in children]
         for child in children:
             child.run(max(0, warmup - 1))
@@ -89,7 +89,11 @@ def benchmark(
                 lanes, children, firsts, times, strict=True
             )
         ]
-    return Benchmark(entries, threads, xnnpack, "this machine's CPU", _NO_PROFILE)
+    if profile:
+        for i, ((file, kernels, library), values) in enumerate(zip(lanes, feeds, strict=True)):
+            found = _profile(file, values, threads, kernels, library, notes)
+            entries[i] = dataclasses.replace(entries[i], operators=found)
+    return Benchmark(entries, threads, xnnpack, "this machine's CPU", "; ".join(notes) or None)
 
 
 def check(paths, threads: int, runs: int, warmup: int, xnnpack) -> None:
@@ -169,6 +173,18 @@ def _in_turn(children: Sequence[Child], runs: int) -> list[list[float]]:
                 child.run(1)  # the caches are another file's
             measured += child.run(min(_TURN, runs - len(measured)))
     return times
+
+
+def _profile(file: File, values, threads: int, kernels: str, library: str | None, notes: list):
+    """The times of all operators, or None with a note that says why."""
+    if library is not None:
+        notes.append(f"{file.path}: delegates are not profiled")
+        return None
+    try:
+        return profiling.profile(file.path, file.model, values, threads=threads, kernels=kernels)
+    except RuntimeError as error:
+        notes.append(f"{file.path}: LiteRT's profiler: {error}")
+        return None
 
 
 def _values(path, port: Port, images, place: int) -> np.ndarray:

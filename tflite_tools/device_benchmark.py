@@ -1,8 +1,7 @@
 """LiteRT's own `benchmark_model`, on a phone through adb or on this machine.
 
 It is a program of the LiteRT project, built for each kind of device; users bring it along:
-https://ai.google.dev/edge/litert/models/measurement. It tells what the Python interface does not,
-the time of every operator.
+https://ai.google.dev/edge/litert/models/measurement.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ def benchmark_on_device(
     runs: int = 100,
     warmup: int = 10,
     xnnpack: bool | str = True,
-    profile: bool = True,
+    profile: bool = False,
 ) -> Benchmark:
     """Measures each file with LiteRT's `benchmark_model`, input random, one file after the other.
 
@@ -77,8 +76,8 @@ def benchmark_on_device(
                     found = parse_profile(output) or None
                     latency = dataclasses.replace(latency, operators=found)
                 files.append(latency)
-    some = any(entry.operators for entry in files)
-    note = "not asked for" if not profile else None if some else f"{binary} printed none"
+    missing = profile and not all(entry.operators for entry in files)
+    note = f"{binary} printed none" if missing else None
     return Benchmark(files, threads, xnnpack, device.name, note)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import tflite_tools
+from tflite_tools import profiling
 from tflite_tools.child import Child
 from tflite_tools.emission import emit
 from tflite_tools.interpreter import Interpreter
@@ -36,7 +37,7 @@ def test_xnnpack_and_built_in_kernels_in_one_table(path):
         assert 0 < entry.minimum <= entry.low <= entry.median <= entry.high
         assert entry.load > 0 and entry.first > 0
     text = str(result)
-    assert all(word in text for word in ("median ms", "first ms", "built-in kernels", "no profile"))
+    assert all(word in text for word in ("median ms", "first ms", "built-in kernels", "arena"))
     found = json.loads(json.dumps(result.to_dict(), allow_nan=False))
     assert found["xnnpack"] == "both" and len(found["files"]) == 4
 
@@ -73,6 +74,43 @@ def test_given_images(path):
     for missing in ({"other": x}, []):
         with pytest.raises(ValueError, match="no images for the input 'image'"):
             tflite_tools.benchmark(path, images=missing)
+
+
+def test_profile_of_built_in_kernels_names_every_operator(path, graph):
+    (entry,) = tflite_tools.benchmark(path, runs=5, xnnpack=False, profile=True).files
+    operators = [op for op in graph.operators if op.kind != "RESHAPE"]
+    assert [(op.kind, op.name) for op in entry.operators if op.kind != "RESHAPE"] == [
+        (op.kind, op.outputs[0].name) for op in operators
+    ]
+    assert sum(op.share for op in entry.operators) == pytest.approx(1, abs=0.01)
+    assert all(op.milliseconds < 1000 for op in entry.operators)
+
+
+def test_profile_of_xnnpack(path):
+    result = tflite_tools.benchmark(path, runs=5, profile=True)
+    kinds = [op.kind for op in result.files[0].operators]
+    assert sum("Conv" in kind or "Fully Connected" in kind for kind in kinds) >= 5
+    assert not any(kind.startswith("Delegate/") for kind in kinds)
+    assert result.profile_note is None and "the longest of" in str(result)
+
+
+def test_profile_takes_about_as_long_as_the_file(tmp_path):
+    """Milliseconds of one inference, not of all runs together."""
+    builder = frozen_graphs.Builder()
+    builder.graph.outputs.append(builder.dense(builder.input((2000,)), 4000))
+    file = tmp_path / "m.tflite"
+    file.write_bytes(emit(builder.graph))
+    (entry,) = tflite_tools.benchmark(file, runs=30, xnnpack=False, profile=True).files
+    total = sum(op.milliseconds for op in entry.operators)
+    assert entry.minimum / 10 < total < 10 * entry.high
+
+
+def test_a_profiler_that_cannot_be_used_is_a_note(path, monkeypatch):
+    monkeypatch.setitem(profiling._KERNEL_MODES, "default", "neither")
+    result = tflite_tools.benchmark(path, runs=2, profile=True)
+    assert result.files[0].operators is None
+    assert f"{path}: LiteRT's profiler: " in result.profile_note
+    assert "no profile by operator" in str(result)
 
 
 def test_a_file_that_ends_the_process_is_an_error(path, tmp_path):

@@ -149,8 +149,9 @@ def binary(tmp_path, timings=TIMINGS, profile=NEW_PROFILE, info="INFO: "):
 def test_on_a_phone(model, phone, tmp_path):
     folder = phone(r"R5CR\tdevice")
     result = tflite_tools.benchmark_on_device(
-        model, model, binary=binary(tmp_path), threads=2, runs=50, warmup=3, xnnpack="both"
-    )
+        model, model, binary=binary(tmp_path), threads=2, runs=50, warmup=3, xnnpack="both",
+        profile=True,
+    )  # fmt: skip
     assert result.device == "Pixel 7 (R5CR), benchmark_model" and result.statistic == "mean"
     assert [entry.runtime for entry in result.files] == ["XNNPACK", "built-in kernels"] * 2
     entry = result.files[0]
@@ -170,11 +171,14 @@ def test_on_a_phone(model, phone, tmp_path):
 
 def test_here_without_adb(model, tmp_path):
     program = binary(tmp_path, profile=OLD_PROFILE, info="")
-    result = tflite_tools.benchmark_on_device(model, binary=program, adb=False)
+    result = tflite_tools.benchmark_on_device(model, binary=program, adb=False, profile=True)
     assert "this machine" in result.device and result.files[0].runtime == "XNNPACK"
     assert [op.milliseconds for op in result.files[0].operators] == [60.957, 20.319]
-    result = tflite_tools.benchmark_on_device(model, binary=program, adb=False, profile=False)
-    assert result.files[0].operators is None and result.profile_note == "not asked for"
+    result = tflite_tools.benchmark_on_device(model, binary=program, adb=False)
+    assert result.files[0].operators is None and result.profile_note is None
+    silent = binary(tmp_path, profile="", info="")
+    result = tflite_tools.benchmark_on_device(model, binary=silent, adb=False, profile=True)
+    assert "printed none" in result.profile_note
 
 
 @pytest.mark.parametrize("info", ["", "INFO: "])

@@ -13,14 +13,14 @@ Measures one inference in LiteRT on this machine's CPU, loading the file and the
 and the memory that it takes. Several files take turns, so that what else the machine does falls on
 all of them; each runs in a process of its own.
 
-With --adb LiteRT's own benchmark_model, built for the phone, runs there and tells the time of every
-operator as well; with --binary one that is built for this machine runs here. It can be had at
+With --adb LiteRT's own benchmark_model, built for the phone, runs there; with --binary one that is
+built for this machine runs here. It can be had at
 https://ai.google.dev/edge/litert/models/measurement"""
 
 EXAMPLES = """\
   mobilequant benchmark model.tflite
   mobilequant benchmark mine.tflite theirs.tflite --runs 300 --threads 2 --plot latency.png
-  mobilequant benchmark model.tflite --both --json
+  mobilequant benchmark model.tflite --both --profile --json
   mobilequant benchmark model_edgetpu.tflite --delegate libedgetpu.so.1
   mobilequant benchmark model.tflite --adb android_aarch64_benchmark_model"""
 
@@ -60,6 +60,9 @@ def add_arguments(parser) -> None:
         "--serial", metavar="ID", help="which device, where several are attached; needs --adb"
     )
     parser.add_argument(
+        "--profile", action="store_true", help="measure every operator as well, in runs of its own"
+    )
+    parser.add_argument(
         "--input",
         metavar="FILE",
         help="a .npy file with real values for the input, batch first (default: random ones)",
@@ -90,6 +93,7 @@ def run(arguments) -> None:
         "runs": arguments.runs,
         "warmup": arguments.warmup,
         "xnnpack": "both" if arguments.both else not arguments.no_xnnpack,
+        "profile": arguments.profile,
     }
     if binary:
         result = tflite_tools.benchmark_on_device(

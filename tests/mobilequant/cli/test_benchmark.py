@@ -32,11 +32,13 @@ def run(capsys, *words):
 
 def test_both_runtimes_with_given_input_and_a_plot(file, tmp_path, capsys):
     np.save(tmp_path / "x.npy", np.zeros((2, 8, 8, 3), "float32"))
-    words = [file, "--both", "--runs", 3, "--threads", 2, "--input", tmp_path / "x.npy"]
+    words = [file, "--both", "--runs", 3, "--threads", 2, "--profile"]
+    words += ["--input", tmp_path / "x.npy"]
     code, result, _ = run(capsys, *words, "--plot", tmp_path / "m.png")
     assert code == 0 and result["threads"] == 2 and result["xnnpack"] == "both"
     assert [entry["runtime"] for entry in result["files"]] == ["XNNPACK", "built-in kernels"]
     assert result["files"][0]["memory"] > result["files"][0]["memory_added"] > 0
+    assert all(entry["operators"] for entry in result["files"])
     assert (tmp_path / "m.png").read_bytes()[1:4] == b"PNG"
 
 
@@ -46,7 +48,7 @@ def test_a_program_of_litert(file, tmp_path, capsys):
     lines += ["Inference timings in us: Init: 10, First inference: 9, Warmup (avg): 5"]
     program.write_text("#!/bin/sh\n" + "\n".join(f"echo '{line}'" for line in lines))
     program.chmod(0o755)
-    code, result, _ = run(capsys, file, "--binary", program)
+    code, result, _ = run(capsys, file, "--binary", program, "--profile")
     (entry,) = result["files"]
     assert code == 0 and (entry["mean"], entry["runs"]) == (5, 7)
     assert entry["operators"] is None and "printed none" in result["profile_note"]
