@@ -8,7 +8,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tflite_tools import edgetpu
+    from tflite_tools import edgetpu, metadata
     from tflite_tools.benchmark_report import Benchmark
     from tflite_tools.benchmarking import benchmark
     from tflite_tools.comparison import compare
@@ -39,6 +39,7 @@ __all__ = [
     "convert",
     "edgetpu",
     "inspect",
+    "metadata",
     "pack",
     "report",
     "verify",
@@ -62,6 +63,7 @@ _MODULES = {
     "convert": "conversion",
     "edgetpu": "edgetpu",
     "inspect": "inspection",
+    "metadata": "metadata",
     "pack": "packing",
     "report": "reporting",
     "verify": "verification",

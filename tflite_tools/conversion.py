@@ -14,7 +14,8 @@ from tflite_tools.agreement import share
 from tflite_tools.allowed import float_operators, require_allowed
 from tflite_tools.batches import batches, random_batch
 from tflite_tools.emission import emit
-from tflite_tools.errors import ConversionError
+from tflite_tools.errors import ConversionError, InvalidModelError
+from tflite_tools.metadata import Task, embed
 from tflite_tools.serialization import serialize
 from tflite_tools.verification import Comparison, Verification
 from tflite_tools.writing import writable, write_whole
@@ -145,6 +146,7 @@ def convert(
     overwrite: bool = True,
     allow_float: bool = False,
     postprocess: detection.DetectionPostProcess | None = None,
+    metadata: Task | None = None,
 ) -> Report:
     """Writes a quantized Keras model as an integer-only `.tflite` file.
 
@@ -164,7 +166,8 @@ def convert(
         path: Where to write.
         target: The device, such as "phone-legacy"; by default the one that the model was
             quantized for, else another one of its family.
-        interface: "int8" or "uint8" inputs and outputs; by default the target's first.
+        interface: "int8" or "uint8" inputs and outputs; by default the target's first, with
+            `metadata` "uint8", which the apps that read them take.
         batch_size: Size of the fixed first dimension.
         check: Whether to compare with Keras (the rest is always checked).
         samples: Images for this comparison, in any form that `verify` takes; random ones where
@@ -173,6 +176,8 @@ def convert(
         allow_float: Whether layers that were left in float may be written as float operators.
         postprocess: What is to follow on a detector's integers in the file, which then gives
             boxes, classes, scores and their count as float32 instead of box codes and scores.
+        metadata: What apps are to know of the file, such as the names of its classes: an
+            `ImageClassifier`, `ObjectDetector` or `ImageSegmenter` of `tflite_tools.metadata`.
 
     Raises:
         ConversionError: The path cannot be written, the model cannot be frozen, is for another
@@ -189,7 +194,8 @@ def convert(
             f"were left in float: {', '.join(map(repr, _float_layers(graph)))}. Use layers that "
             "it computes in integers, or target 'phone'."
         )
-    interface = device.interfaces[0] if interface is None else interface
+    if interface is None:
+        interface = "uint8" if metadata is not None else device.interfaces[0]
     outputs = interface
     if postprocess is not None:
         detection.require_fit(graph, postprocess, device, batch_size)
@@ -211,6 +217,9 @@ def convert(
     cpu_layers = edgetpu.plan_model(model, str(path)).causes if on_edgetpu else []
     if postprocess is not None:
         data = detection_tail.attach(model, postprocess)
+        model = flatbuffer.parse(data, path)
+    if metadata is not None:
+        data = _with_metadata(graph, model, metadata)
         model = flatbuffer.parse(data, path)
     if check:
         agreement = _check_agreement(qmodel, graph, model, data, samples)
@@ -265,6 +274,15 @@ def _target(graph: FrozenGraph, wanted: str | None) -> targets.Target:
             f"target={device.name!r})."
         )
     return device
+
+
+def _with_metadata(graph, model, metadata) -> bytes:
+    try:
+        return embed(model, metadata)
+    except (InvalidModelError, ValueError) as error:
+        raise ConversionError(
+            f"Model {graph.name!r} and its metadata do not fit: {error}"
+        ) from error
 
 
 def _check_agreement(qmodel, graph, model, data, samples) -> Verification:

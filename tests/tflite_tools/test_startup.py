@@ -47,6 +47,7 @@ WITHOUT = "; assert not {'tensorflow', 'keras', 'jax', 'matplotlib'} & set(sys.m
         "tflite_tools.report(sys.argv[1], runs=1).html",
         "tflite_tools.compare(sys.argv[1], sys.argv[1], layers=True).to_dict()",
         "tflite_tools.pack(sys.argv[1], sys.argv[1], runs=0).to_dict()",
+        "tflite_tools.metadata.read(sys.argv[1])",
         "tflite_tools.InvalidModelError",
     ],
 )
@@ -59,6 +60,7 @@ def test_no_tensorflow_in_the_library(path, code):
     [
         ["inspect"],
         ["inspect", "--json"],
+        ["metadata"],
         ["plan"],
         ["benchmark", "--runs", "1"],
         ["report", "--runs", "1", "--json"],
