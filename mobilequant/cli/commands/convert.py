@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mobilequant.cli import arguments as args
-from mobilequant.cli import console, datasets, files, postprocessing
+from mobilequant.cli import console, datasets, files, labels, postprocessing
 from mobilequant.cli.errors import UsageError
 
 HELP = "write a quantized model as an integer-only .tflite file"
@@ -17,6 +17,7 @@ EXAMPLES = """\
   mobilequant convert q.keras -o model.tflite
   mobilequant convert q.keras -o model.tflite --interface uint8
   mobilequant convert q.keras -o model.tflite --data cifar10 --images 64
+  mobilequant convert q.keras -o model.tflite --labels labels.txt   # opens in MediaPipe
   mobilequant convert detector.keras -o boxes.tflite --postprocess --max-detections 25"""
 
 CHECK_IMAGES = 16
@@ -46,6 +47,12 @@ def add_arguments(parser) -> None:
         action="store_true",
         help="write a mixed file where layers were left in float (default: refuse)",
     )
+    parser.add_argument(
+        "--labels",
+        metavar="TXT",
+        help="write metadata for MediaPipe: names of the classes, one a line, and that pixels are "
+        "scaled to [-1, 1]; the interface is then uint8 (`mobilequant metadata` says more)",
+    )
     args.add_data(parser, required=False, use="images for the check (default: random ones)")
     parser.add_argument(
         "--images",
@@ -64,6 +71,7 @@ def run(arguments) -> None:
     if (arguments.images or arguments.data_dir) and not arguments.data:
         raise UsageError("--images and --data-dir need --data")
     postprocessing.require_sense(arguments)
+    names = labels.read(arguments.labels) if arguments.labels else None
 
     from mobilequant.cli.quiet import import_tensorflow, quiet
 
@@ -76,6 +84,7 @@ def run(arguments) -> None:
     if arguments.data:
         images = arguments.images or CHECK_IMAGES
         samples = datasets.test_images(arguments, qmodel, source, limit=images)[0].test
+    metadata = names and _metadata(qmodel, names, arguments)
     with quiet():
         report = tflite_tools.convert(
             qmodel,
@@ -86,5 +95,17 @@ def run(arguments) -> None:
             samples=samples,
             allow_float=arguments.allow_float,
             postprocess=postprocess,
+            metadata=metadata,
         )
     console.print_result(report.to_dict(), str(report), arguments.json)
+
+
+def _metadata(qmodel, names, arguments):
+    """What the file tells apps of its classes."""
+    from mobilequant.cli import tasks
+    from tflite_tools import metadata
+
+    task = tasks.of_model(qmodel, arguments.task).NAME
+    if task == "detection" and not arguments.postprocess:
+        raise UsageError("--labels of a detector need --postprocess: apps do not decode boxes")
+    return metadata.TASKS[task](labels=names)
