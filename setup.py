@@ -10,6 +10,7 @@ MATPLOTLIB = "matplotlib>=3.9,<4"
 TENSORBOARD = "tensorboard>=2.20,<3"
 SAFETENSORS = "safetensors>=0.5,<1"
 TFMOT = ["tensorflow-model-optimization>=0.8,<0.9", "tf_keras>=2.21,<2.22"]
+MEDIAPIPE = "mediapipe>=1.2,<2"
 PYCOCOTOOLS = "pycocotools>=2.0.8,<3"
 # Material 10 and MkDocs 2 may read another mkdocs.yml. MathML is made by latex2mathml.
 DOCS = [
@@ -83,6 +84,9 @@ setup(
         # For `QuantizationMonitor`: its plot, and its logs, which TensorFlow writes by TensorBoard.
         "plots": [MATPLOTLIB, TENSORBOARD],
         "notebooks": [MATPLOTLIB, "jupyterlab>=4,<5", "nbconvert>=7,<8"],
+        # Opens the files that carry metadata; writing them needs nothing. Not beside "tfmot", which
+        # wants an older absl-py: the tests have it in an environment of its own.
+        "mediapipe": [MEDIAPIPE],
         # For `from_tfmot`. TFMOT needs Keras 2 (tf_keras), which goes beside Keras 3.
         "tfmot": TFMOT,
     },
