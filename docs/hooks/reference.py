@@ -76,7 +76,8 @@ def _package(package: str, page: str, shown: dict) -> str:
     module = importlib.import_module(package)
     constants, parts = [], [_prose(module)]
     prefix = ALIASES.get(package, package)
-    for name in sorted(module.__all__, key=str.lower):
+    # What is called comes first, what it returns behind.
+    for name in sorted(module.__all__, key=lambda name: (name[0].isupper(), name.lower())):
         value = getattr(module, name)
         if name in _NOT_SHOWN:
             continue
