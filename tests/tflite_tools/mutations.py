@@ -145,6 +145,8 @@ def _change(model, random):
     node = model
     while True:
         names = [name for name, value in vars(node).items() if value is not None]
+        if not names:  # options without any field
+            return
         name = names[random.integers(len(names))]
         value = getattr(node, name)
         if isinstance(value, list) and value and hasattr(value[0], "__dict__"):
