@@ -1,4 +1,5 @@
-"""Puts the figures of benchmarks/results into the documents, between their two marker lines.
+"""Puts the figures of benchmarks/results into the documents, between their two marker lines, and
+into the picture of README.md.
 
 python benchmarks/readme.py           # writes them
 python benchmarks/readme.py --check   # exits with 1 if a document says something else
@@ -11,6 +12,7 @@ import pathlib
 import sys
 
 from lowbit import report
+from zoo import picture
 from zoo import report as zoo_report
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -30,21 +32,29 @@ START, END = "<!-- results: benchmarks/readme.py -->", "<!-- end of results -->"
 
 
 def main():
+    wanted = {
+        name: _with_results(name, render)
+        for name, render in (
+            ("README.md", summary),
+            ("benchmarks/lowbit/README.md", low_precision_whole),
+            ("benchmarks/zoo/README.md", zoo_whole),
+        )
+    }
+    wanted["docs/images/agreement.svg"] = picture.draw(read("zoo"), read("zoo_tfmot"))
     differ = False
-    for name, render in (
-        ("README.md", summary),
-        ("benchmarks/lowbit/README.md", low_precision_whole),
-        ("benchmarks/zoo/README.md", zoo_whole),
-    ):
+    for name, text in wanted.items():
         path = ROOT / name
-        text = path.read_text(encoding="utf-8")
-        before, rest = text.split(START)
-        after = rest.split(END)[1]
-        wanted = f"{before}{START}\n{render()}{END}{after}"
-        differ = differ or wanted != text
+        differ = differ or not path.exists() or path.read_text(encoding="utf-8") != text
         if "--check" not in sys.argv:
-            path.write_text(wanted, encoding="utf-8")
+            path.write_text(text, encoding="utf-8")
     return int(differ and "--check" in sys.argv)
+
+
+def _with_results(name, render) -> str:
+    """A document with the figures of today between its marker lines."""
+    before, rest = (ROOT / name).read_text(encoding="utf-8").split(START)
+    after = rest.split(END)[1]
+    return f"{before}{START}\n{render()}{END}{after}"
 
 
 def summary() -> str:

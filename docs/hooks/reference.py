@@ -1,5 +1,6 @@
 """The reference: a page for each public package with all of its `__all__`, and one of commands."""
 
+import argparse
 import importlib
 import inspect
 import os
@@ -131,7 +132,7 @@ def _commands() -> str:
         "# The command\n\nWhat `mobilequant --help` and `mobilequant COMMAND --help` print.",
         f"```text\n{parser.format_help()}```",
     ]
-    subparsers = next(action for action in parser._actions if action.nargs == "A...")
+    subparsers = next(action for action in parser._actions if action.nargs == argparse.PARSER)
     for name, subparser in subparsers.choices.items():
         parts.append(f"## mobilequant {name}\n\n```text\n{subparser.format_help()}```")
     return "\n\n".join(parts) + "\n"

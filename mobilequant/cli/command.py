@@ -81,7 +81,7 @@ def make_parser() -> argparse.ArgumentParser:
         prog="mobilequant",
         description=DESCRIPTION,
         epilog=EXAMPLES,
-        formatter_class=_formatter,
+        formatter_class=_Formatter,
     )
     parser.add_argument("--version", action="version", version=_version())
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
@@ -91,7 +91,7 @@ def make_parser() -> argparse.ArgumentParser:
             help=command.HELP,
             description=command.DESCRIPTION,
             epilog=f"examples:\n{command.EXAMPLES}",
-            formatter_class=_formatter,
+            formatter_class=_Formatter,
             allow_abbrev=False,
         )
         command.add_arguments(subparser)
@@ -102,9 +102,17 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _formatter(prog):
+class _Formatter(argparse.RawDescriptionHelpFormatter):
     """Descriptions and examples as they are written, in lines of 100 characters."""
-    return argparse.RawDescriptionHelpFormatter(prog, max_help_position=26, width=100)
+
+    def __init__(self, prog):
+        super().__init__(prog, max_help_position=26, width=100)
+
+    def add_argument(self, action):
+        """Leaves room for the longest subcommand, which argparse forgets to indent."""
+        super().add_argument(action)
+        if action.nargs == argparse.PARSER:
+            self._action_max_length += self._indent_increment
 
 
 def _version() -> str:

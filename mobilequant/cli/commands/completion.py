@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+
 HELP = "print the script that makes a shell complete commands and options"
 
 DESCRIPTION = """\
@@ -16,7 +18,7 @@ EXAMPLES = """\
 SHELLS = ("bash", "zsh", "fish")
 
 #: What stands for a path in the parsers' metavariables.
-_FILES = ("FILE", "IMAGE", "MODEL", "BINARY", "LIBRARY", ".keras", ".tflite", ".html")
+_FILES = ("FILE", "IMAGE", "MODEL", "TXT", "LIBRARY", "BINARY", ".keras", ".tflite", ".html")
 _FOLDERS = ("DIR", "FOLDER")
 
 
@@ -56,7 +58,7 @@ def script(parser, shell: str) -> str:
 def _actions(parser):
     """The arguments of a parser and of its subparsers."""
     for action in parser._actions:
-        if action.nargs == "A...":  # argparse.PARSER: the subcommands
+        if action.nargs == argparse.PARSER:
             for subparser in action.choices.values():
                 yield from _actions(subparser)
         else:
