@@ -12,7 +12,8 @@ import os
 from collections.abc import Sequence
 
 from mobilequant import drawing
-from tflite_tools.agreement import Agreement, Figures, FloatAgreement, IndexAgreement, short
+from tflite_tools.agreement import Agreement, FloatAgreement, IndexAgreement
+from tflite_tools.figures import Figures, short
 
 #: Inches: width, height of a row, and of what stands above and below the rows. So narrow that a
 #: phone shows it without scrolling sideways.

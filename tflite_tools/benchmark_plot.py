@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from mobilequant import drawing
-from tflite_tools.agreement import short
+from tflite_tools.figures import short
 
 #: Inches: width, height of a bar, and of what stands above and below the bars. So narrow that a
 #: phone shows it without scrolling sideways.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 
-from tflite_tools.agreement import short
+from tflite_tools.figures import short
 from tflite_tools.tables import shorten, table
 
 _MEGABYTE = 1e6

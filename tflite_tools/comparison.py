@@ -9,10 +9,11 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from tflite_tools import flatbuffer
-from tflite_tools.agreement import Agreement, Figures, FloatAgreement, IndexAgreement
+from tflite_tools.agreement import Agreement, FloatAgreement, IndexAgreement
 from tflite_tools.batches import Input, batches, random_images
 from tflite_tools.child import require_runnable
 from tflite_tools.comparison_report import FileComparison
+from tflite_tools.figures import Figures
 from tflite_tools.interpreter import Interpreter, Port
 from tflite_tools.serialization import with_outputs
 

@@ -6,7 +6,8 @@ import dataclasses
 import os
 from pathlib import Path
 
-from tflite_tools.agreement import Agreement, Figures, FloatAgreement, mean, share
+from tflite_tools.agreement import Agreement, FloatAgreement
+from tflite_tools.figures import Figures, mean, share
 from tflite_tools.tables import table
 from tflite_tools.verification_report import first_difference_text
 

@@ -10,11 +10,11 @@ import time
 from mobilequant import targets
 from mobilequant.integer.graph import FrozenGraph
 from tflite_tools import detection, detection_tail, edgetpu, flatbuffer, inspection, int4
-from tflite_tools.agreement import share
 from tflite_tools.allowed import float_operators, require_allowed
 from tflite_tools.batches import batches, random_batch
 from tflite_tools.emission import emit
 from tflite_tools.errors import ConversionError, InvalidModelError
+from tflite_tools.figures import share
 from tflite_tools.metadata import Task, embed
 from tflite_tools.serialization import serialize
 from tflite_tools.verification import Comparison, Verification

@@ -11,11 +11,12 @@ import zlib
 from pathlib import Path
 
 from tflite_tools import flatbuffer, int4
-from tflite_tools.agreement import Agreement, Figures, share
+from tflite_tools.agreement import Agreement
 from tflite_tools.benchmarking import benchmark
 from tflite_tools.comparison import compare
 from tflite_tools.comparison_report import FileComparison
 from tflite_tools.errors import ConversionError
+from tflite_tools.figures import Figures, share
 from tflite_tools.serialization import serialize
 from tflite_tools.tables import table
 from tflite_tools.writing import writable, write_whole

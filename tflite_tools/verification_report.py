@@ -6,7 +6,8 @@ import dataclasses
 import os
 from pathlib import Path
 
-from tflite_tools.agreement import FLOAT_TOLERANCE, Agreement, Figures, mean, share, short
+from tflite_tools.agreement import FLOAT_TOLERANCE, Agreement
+from tflite_tools.figures import Figures, mean, share, short
 from tflite_tools.tables import table
 
 #: How far a QUANTIZE behind float kernels may lie from Keras', in steps: the next integer, where

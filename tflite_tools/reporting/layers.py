@@ -6,7 +6,8 @@ import collections
 import dataclasses
 import math
 
-from tflite_tools.agreement import Agreement, share, short
+from tflite_tools.agreement import Agreement
+from tflite_tools.figures import share, short
 from tflite_tools.reporting.charts import Bar, Chart
 from tflite_tools.reporting.tables import Cell, Column, Table, number, word
 

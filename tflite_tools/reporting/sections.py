@@ -10,7 +10,7 @@ import math
 from pathlib import Path
 from types import SimpleNamespace
 
-from tflite_tools.agreement import share
+from tflite_tools.figures import share
 from tflite_tools.reporting import layers
 from tflite_tools.reporting.tables import Cell, Column, Table, number, word
 
