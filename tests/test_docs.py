@@ -25,6 +25,7 @@ PACKAGES = (
     "mobilequant.tasks.metrics",
     "mobilequant.training",
     "tflite_tools",
+    "tflite_tools.metadata",
 )
 
 #: Attributes with which a page loads something by itself.

@@ -276,6 +276,18 @@ def test_broken_bytes_end_in_an_error_that_says_so(changes):
         assert str(found)
 
 
+def test_files_of_other_hands(shared, tmp_path):
+    """Coral's files carry metadata that Google's tools wrote."""
+    source = shared / "reference/edgetpu/mobilenet_v1_0.25_128_quant.tflite"
+    found, copy = metadata.read(source), tmp_path / "copy.tflite"
+    assert found.name == "ImageClassifier" and found.inputs[0].mean == (127.5,)
+    labels = found.outputs[0].labels
+    assert labels[:2] == ("background", "tench, Tinca tinca") and len(labels) == 1001
+    written = metadata.write(source, metadata.ImageClassifier(labels=labels[::-1]), copy)
+    assert written.outputs[0].labels == labels[::-1]
+    assert tflite_tools.compare(source, copy).equal == 1
+
+
 def test_a_file_without_its_labels_names_them(tmp_path):
     good = labelled()
     path = tmp_path / "cut.tflite"
