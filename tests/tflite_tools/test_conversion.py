@@ -5,6 +5,7 @@ import json
 import os
 import stat
 
+import broken_files
 import frozen_graphs
 import numpy as np
 import pytest
@@ -326,6 +327,12 @@ def test_verify_refuses_the_file_of_another_model(twin, path):
 def test_verify_refuses_what_is_no_model(twin, path):
     path.write_bytes(b"TFL3 backwards")
     with pytest.raises(InvalidModelError, match=r"m\.tflite"):
+        verify(twin, path, images())
+
+
+def test_verify_outlives_a_file_that_litert_does_not(twin, path):
+    path.write_bytes(broken_files.split_by_zero())
+    with pytest.raises(InvalidModelError, match="m.tflite: LiteRT ends the process"):
         verify(twin, path, images())
 
 
