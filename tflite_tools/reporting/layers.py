@@ -106,7 +106,7 @@ def kinds(page) -> Table:
         Column("count", numeric=True),
         Column("weight bytes", numeric=True),
         Column("multiply-adds", numeric=True),
-        Column("on the Edge TPU", numeric=True),
+        Column("Edge TPU", numeric=True),
     ]
     return Table("kinds-table", "Operators by kind", columns, rows)
 
@@ -146,7 +146,7 @@ def operators(page) -> Table:
             weights = line.cost.weights if line.cost else ""
             row += [word(weights.split(",")[0]), _error(line.error)]
         rows.append(row)
-    return Table("operators-table", f"All {len(rows)} operators", columns, rows)
+    return Table("operators-table", "In the order of execution", columns, rows)
 
 
 def _lines(page) -> list[_Line]:

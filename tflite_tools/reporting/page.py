@@ -167,7 +167,8 @@ def _recipe(name: str, members) -> str:
     weights = collections.Counter(
         describe(layer.weight_scheme) for layer in members if isinstance(layer, FoldedLayer)
     )
-    return "; ".join([name, *(f"weights of {n} layers: {text}" for text, n in weights.items())])
+    lines = [f"weights of {n} layer{'s' * (n != 1)}: {text}" for text, n in weights.items()]
+    return "; ".join([name, *lines])
 
 
 def _latency(path, runs: int) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from importlib import resources
 
 import jinja2
@@ -44,6 +45,7 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
         finalize=_printable,
     )
+    environment.filters["breakable"] = _breakable
     environment.filters["data_uri"] = _data_uri
     return environment
 
@@ -53,6 +55,12 @@ def _printable(value):
     if isinstance(value, str) and not isinstance(value, Markup) and not value.isprintable():
         return "".join(c if c.isprintable() else repr(c)[1:-1] for c in value)
     return value
+
+
+def _breakable(name: str) -> Markup:
+    """A name that may go on in the next line behind what joins its parts."""
+    parts = re.split(r"(?<=[_/])", _printable(name))
+    return Markup("<wbr>").join(parts)
 
 
 def _data_uri(picture: bytes) -> str:

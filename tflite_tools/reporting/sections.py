@@ -34,6 +34,7 @@ def build(page) -> SimpleNamespace:
         latency=_latency(page),
         latency_note=page.latency_note,
         examples=[_example(example) for example in page.examples],
+        drawn=any(view.picture for example in page.examples for view in example.views),
         origin={**({"Recipe": page.recipe} if page.recipe else {}), **page.origin},
     )
 
@@ -254,8 +255,8 @@ def percent(value: float, digits: int = 2) -> str:
 
 def size(count: int) -> str:
     """Bytes for people."""
-    if count >= 10_000_000:
-        return f"{count / 1e6:,.1f} MB"
+    if count >= 1_000_000:
+        return f"{count / 1e6:,.2f} MB"
     return f"{count / 1000:,.0f} kB" if count >= 10_000 else f"{count:,} B"
 
 
