@@ -35,7 +35,8 @@ def main():
     wanted = {
         name: _with_results(name, render)
         for name, render in (
-            ("README.md", summary),
+            ("README.md", lambda: everything("benchmarks/")),
+            ("benchmarks/README.md", everything),
             ("benchmarks/lowbit/README.md", low_precision_whole),
             ("benchmarks/zoo/README.md", zoo_whole),
         )
@@ -57,21 +58,38 @@ def _with_results(name, render) -> str:
     return f"{before}{START}\n{render()}{END}{after}"
 
 
-def summary() -> str:
-    """The tables of README.md."""
+def everything(folder="") -> str:
+    """The tables of benchmarks/README.md."""
+    tables = {
+        "imagenet": imagenet,
+        "zoo": zoo,
+        "calibration": calibration,
+        "dense_segmentation": segmentation,
+        "dense_detection": detection,
+        "garden": garden,
+        "hard_swish": hard_swish,
+        "cifar10": cifar10,
+        "lowbit_tier1": low_precision,
+        "training_step": step,
+    }
+    return _joined(tables).replace("](benchmarks/", f"]({folder}")
+
+
+def shortly() -> str:
+    """The tables of README.md: what a reader with three minutes should see."""
+    return _joined(
+        {
+            "imagenet": imagenet,
+            "zoo": zoo,
+            "dense_segmentation": segmentation,
+            "dense_detection": detection,
+        }
+    )
+
+
+def _joined(tables) -> str:
     parts = []
-    for name, table in (
-        ("imagenet", imagenet),
-        ("zoo", zoo),
-        ("calibration", calibration),
-        ("dense_segmentation", segmentation),
-        ("dense_detection", detection),
-        ("garden", garden),
-        ("hard_swish", hard_swish),
-        ("cifar10", cifar10),
-        ("lowbit_tier1", low_precision),
-        ("training_step", step),
-    ):
+    for name, table in tables.items():
         document = read(name)
         if document:
             parts.append(table(document["results"], document["settings"]))

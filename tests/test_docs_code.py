@@ -40,7 +40,7 @@ _BLOCK = re.compile(
 PAGES = sorted(path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md"))
 
 #: Pages that take minutes even so.
-SLOW = ("guide/detection.md", "guide/segmentation.md")
+SLOW = ("guide/detection.md", "guide/models.md", "guide/segmentation.md")
 
 
 def blocks(page):

@@ -1,12 +1,7 @@
-"""The pages of results: what `benchmarks/readme.py` makes of benchmarks/results, and no more.
-
-The first page holds the tables of all benchmarks; every benchmark that has a README of its own
-becomes a page with it.
-"""
+"""The pages of results: the READMEs of benchmarks/, whose figures `benchmarks/readme.py` writes."""
 
 import pathlib
 import re
-import sys
 
 from mkdocs.structure.files import File
 
@@ -16,21 +11,12 @@ BENCHMARKS = ROOT / "benchmarks"
 #: Titles of pages in the navigation; others are called like their folder.
 TITLES = {"lowbit": "Low precision", "zoo": "The zoo"}
 
-INTRODUCTION = """\
-# Results
-
-Every figure on these pages was printed by a script in `benchmarks/` and is read from the file in
-`benchmarks/results` that it wrote: the small print under each table names the script, the day, the
-machine and the versions. Absolute times are those of that machine; compare within a table.
-
-"""
-
 _LINK = re.compile(r"\]\((?!https?:)(?P<path>[^)#]+)\)")
 
 
 def on_files(files, config, **kwargs):
     """Adds the pages, their pictures, and their entries in the navigation."""
-    pages = {"index.md": INTRODUCTION + _readme().summary()}
+    pages = {"index.md": (BENCHMARKS / "README.md").read_text(encoding="utf-8")}
     for readme in sorted(BENCHMARKS.glob("*/README.md")):
         pages[f"{readme.parent.name}.md"] = readme.read_text(encoding="utf-8")
     for name, text in pages.items():
@@ -44,15 +30,6 @@ def on_files(files, config, **kwargs):
             entries.append({TITLES.get(stem, stem.capitalize()): f"results/{name}"})
     _set_section(config.nav, "Results", entries)
     return files
-
-
-def _readme():
-    sys.path.insert(0, str(BENCHMARKS))
-    try:
-        import readme
-    finally:
-        sys.path.pop(0)
-    return readme
 
 
 def _here(match):
