@@ -1,5 +1,6 @@
 """The documents of the project agree with the project."""
 
+import ast
 import pathlib
 import re
 
@@ -41,6 +42,19 @@ def test_the_map_of_rooms_has_every_folder(package):
     missing = {name for name in folders if f"{name}/" not in text} - ignored
     missing = {name for name in missing if not name.endswith(".egg-info")}
     assert not missing, f"CONTRIBUTING.md does not say what these folders are for: {missing}"
+
+
+def test_every_extra_is_explained_once():
+    (extras,) = [
+        keyword.value
+        for node in ast.walk(ast.parse(read("setup.py")))
+        if isinstance(node, ast.Call)
+        for keyword in node.keywords
+        if keyword.arg == "extras_require"
+    ]
+    rows = [line for line in read("docs/guide/installation.md").splitlines() if line[:2] == "| "]
+    for extra in (key.value for key in extras.keys):
+        assert sum(f"`{extra}`" in row.split("|")[1] for row in rows) == 1, extra
 
 
 def test_files_that_the_documents_name_exist():

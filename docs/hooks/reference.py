@@ -13,7 +13,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 #: Page: its title, and the packages whose public names it holds.
 PAGES = {
     "mobilequant": ("mobilequant", ["mobilequant"]),
-    "tflite_tools": ("tflite_tools", ["tflite_tools", "tflite_tools.metadata"]),
+    "tflite_tools": ("tflite_tools", ["tflite_tools"]),
     "models": ("mobilequant.models", ["mobilequant.models"]),
     "layers": ("mobilequant.layers", ["mobilequant.layers"]),
     "quantizers": ("mobilequant.quantizers", ["mobilequant.quantizers"]),
