@@ -20,6 +20,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 SCRIPTS = {
     "dense_detection": "dense detection",
     "dense_segmentation": "dense segmentation",
+    "deploy": "deploy",
     "lowbit_tier1": "lowbit",
     "zoo": "zoo",
     "zoo_tfmot": "zoo/tfmot_models.py",
@@ -63,6 +64,7 @@ def everything(folder="") -> str:
     tables = {
         "imagenet": imagenet,
         "zoo": zoo,
+        "deploy": deploy,
         "calibration": calibration,
         "dense_segmentation": segmentation,
         "dense_detection": detection,
@@ -81,6 +83,7 @@ def shortly() -> str:
         {
             "imagenet": imagenet,
             "zoo": zoo,
+            "deploy": deploy,
             "dense_segmentation": segmentation,
             "dense_detection": detection,
         }
@@ -168,6 +171,28 @@ def imagenet(results, settings):
         + markdown(rows)
         + "\n"
         + markdown(agree)
+    )
+
+
+def deploy(results, settings):
+    rows = [("file", "bytes", "zipped", "top-1", "to float", "latency, 1 thread (median)")]
+    exact = results["float"]["top1"]
+    for name, entry in results.items():
+        rows.append(
+            (
+                name,
+                f"{entry['bytes']:,}",
+                f"{entry['zipped']:,}",
+                percent(entry["top1"]),
+                f"{100 * (entry['top1'] - exact):+.1f}",
+                f"{entry['median_ms']:.2f} ms",
+            )
+        )
+    return (
+        f"**Deployment**, the same network: {settings['distilled_on']} sample images for ranges "
+        f"and, without labels, for distillation from float ({settings['steps']} steps), "
+        f"{settings['measured_on']} others to measure on; all files in one run, in turn\n\n"
+        + markdown(rows)
     )
 
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 import os
 import tempfile
-import zipfile
 import zlib
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from tflite_tools.comparison import compare
 from tflite_tools.comparison_report import FileComparison
 from tflite_tools.errors import ConversionError
 from tflite_tools.figures import Figures, share
+from tflite_tools.metadata import archive
 from tflite_tools.serialization import serialize
 from tflite_tools.tables import table
 from tflite_tools.writing import writable, write_whole
@@ -175,7 +174,9 @@ def pack(
             "not packed."
         )
     weights = int4.pack_weights(model, where)
-    after = _with_archive(serialize(model), before)
+    # What lies behind the model, labels for example, stays there.
+    files = {name: archive.read(before, name) for name in archive.sizes(before)}
+    after = archive.append(serialize(model), files)
     with tempfile.TemporaryDirectory() as folder:
         # Copies of both: the output may take the file's place.
         names = os.path.basename(os.fspath(path)), f"{Path(path).stem}_packed.tflite"
@@ -211,20 +212,6 @@ def pack(
         )
     write_whole(place, after)
     return result
-
-
-def _with_archive(model: bytes, original: bytes) -> bytes:
-    """Puts behind a model what lies behind the original: labels and other associated files."""
-    if not zipfile.is_zipfile(io.BytesIO(original)):
-        return model
-    whole = io.BytesIO(model)
-    with (
-        zipfile.ZipFile(io.BytesIO(original)) as source,
-        zipfile.ZipFile(whole, "a", zipfile.ZIP_STORED) as archive,
-    ):
-        for entry in source.infolist():
-            archive.writestr(zipfile.ZipInfo(entry.filename), source.read(entry))
-    return whole.getvalue()
 
 
 def _within_one_step(output: Figures) -> float:
