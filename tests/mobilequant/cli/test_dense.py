@@ -202,6 +202,13 @@ def test_reports_show_boxes_and_masks(detector, segmentation, voc, tmp_path, cap
     assert all(item["name"] in ("dog", "car") and item["score"] > 0.3 for item in of_file)
     assert pages_pictures(page) == [(320, 320)] * 2  # float and file
 
+    # A file that decodes its boxes itself.
+    boxes = tmp_path / "boxes.tflite"
+    run("convert", detector / "q.keras", "-o", boxes, "--postprocess")
+    found = result_of(capsys, "report", detector / "q.keras", boxes, *data, *short)
+    assert found["contract"] and found["measures"][0]["values"]["the file"] is not None
+    assert "TFLite_Detection_PostProcess" in page.read_text("utf-8")
+
     line = [segmentation / "q.keras", segmentation / "q.tflite", "--data", voc]
     found = result_of(capsys, "report", *line, *short)
     assert [measure["name"] for measure in found["measures"]] == ["mean IoU"]
