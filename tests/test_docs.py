@@ -54,7 +54,8 @@ class Page(html.parser.HTMLParser):
 def site(tmp_path_factory):
     """The pages by name, from a strict build."""
     folder = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "-d", folder]
+    # Not --quiet: it hides warnings from --strict as well.
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "-d", folder]
     environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
     done = subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
