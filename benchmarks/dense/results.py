@@ -69,7 +69,7 @@ def save_grid(path: pathlib.Path, titles, rows) -> None:
         axis.set_title(title)
     for line, images in zip(axes, rows, strict=True):
         for axis, image in zip(line, images, strict=True):
-            axis.imshow(image, interpolation="nearest")
+            axis.imshow(image)
             axis.set_axis_off()
     figure.tight_layout()
     path.parent.mkdir(parents=True, exist_ok=True)
