@@ -68,7 +68,8 @@ class Example:
     @property
     def differs(self) -> bool:
         """Whether the models do not put the same class first."""
-        return len({view.predictions[0][0] for view in self.views if view.predictions}) > 1
+        firsts = {view.predictions[0][0] if view.predictions else None for view in self.views}
+        return len(firsts) > 1
 
     def to_dict(self) -> dict:
         """The same, ready for JSON, without pictures."""

@@ -16,7 +16,7 @@ _LETTERS = 48
 
 
 @dataclasses.dataclass(frozen=True)
-class _Line:
+class Line:
     """What is known of one operator, from each of the tools.
 
     Attributes:
@@ -44,9 +44,27 @@ class _Line:
         return None if self.cost is None else math.sqrt(self.cost.error)
 
 
-def charts(page) -> list[Chart]:
-    """Where the bytes are, and where the error comes from."""
-    lines = _lines(page)
+def lines_of(page) -> list[Line]:
+    """All operators of a `ReportPage`, subgraph by subgraph."""
+    graphs = page.inspection.subgraphs
+    compared = (page.agreement.layers or ()) if page.agreement else ()
+    figures = {each.name: each for each in compared}
+    costs = {cost.name: cost for cost in page.sensitivity.layers} if page.sensitivity else {}
+    pairs = [(graph, op) for graph in graphs for op in graph.operators]
+    return [
+        Line(
+            operator=op,
+            shape=graph.tensors[op.outputs[0]].shape if op.outputs else (),
+            decision=decision,
+            figures=figures.get(op.layer),
+            cost=costs.get(op.layer),
+        )
+        for (graph, op), decision in zip(pairs, page.plan.decisions, strict=True)
+    ]
+
+
+def charts(lines: list[Line], sensitivity) -> list[Chart]:
+    """Where the bytes are, and where the error comes from; `sensitivity` may be None."""
     kind_of = {line.operator.layer: line.operator.name for line in lines}
     bytes_ = [
         Bar(
@@ -60,9 +78,9 @@ def charts(page) -> list[Chart]:
     found = [
         Chart("bytes", "Bytes of weights", "Each column is an operator, first to last.", bytes_)
     ]
-    if page.sensitivity is not None:
+    if sensitivity is not None:
         place = {line.operator.layer: i for i, line in enumerate(lines)}
-        costs = sorted(page.sensitivity.layers, key=lambda c: place.get(c.name, len(place)))
+        costs = sorted(sensitivity.layers, key=lambda c: place.get(c.name, len(place)))
         errors = [
             Bar(
                 short(cost.name, _LETTERS),
@@ -72,32 +90,32 @@ def charts(page) -> list[Chart]:
             )
             for cost in costs
         ]
-        whole = _per_cent(math.sqrt(page.sensitivity.whole_error))
+        whole = _per_cent(math.sqrt(sensitivity.whole_error))
         explanation = (
             "How far the outputs move when this layer alone is quantized, in per cent of their "
-            f"size, on {page.sensitivity.images} images; with everything quantized {whole}."
+            f"size, on {sensitivity.images} images; with everything quantized {whole}."
         )
         found.append(Chart("error", "Error by layer", explanation, errors))
     return found
 
 
-def kinds(page) -> Table:
+def kinds(lines: list[Line]) -> Table:
     """One row for each operator and version."""
     alike = collections.defaultdict(list)
-    for line in _lines(page):
+    for line in lines:
         alike[line.operator.name, line.operator.version].append(line)
     rows = []
-    for (name, version), lines in sorted(alike.items()):
-        mapped = sum(line.decision.mapped for line in lines)
-        tone = "good" if mapped == len(lines) else "muted"
+    for (name, version), members in sorted(alike.items()):
+        mapped = sum(line.decision.mapped for line in members)
+        tone = "good" if mapped == len(members) else "muted"
         rows.append(
             [
                 word(name),
                 number(version),
-                number(len(lines)),
-                number(sum(line.operator.weight_bytes for line in lines) or None),
-                _multiply_adds([line.operator.multiply_adds for line in lines]),
-                number(mapped / len(lines), f"{mapped} of {len(lines)}", tone),
+                number(len(members)),
+                number(sum(line.operator.weight_bytes for line in members) or None),
+                _multiply_adds([line.operator.multiply_adds for line in members]),
+                number(mapped / len(members), f"{mapped} of {len(members)}", tone),
             ]
         )
     columns = [
@@ -111,10 +129,14 @@ def kinds(page) -> Table:
     return Table("kinds-table", "Operators by kind", columns, rows)
 
 
-def operators(page) -> Table:
-    """One row for each operator, in the order of execution."""
-    lines = _lines(page)
-    compared, measured = page.agreement is not None, page.sensitivity is not None
+def operators(lines: list[Line], *, compared: bool, measured: bool) -> Table:
+    """One row for each operator, in the order of execution.
+
+    Args:
+        lines: What is known of each.
+        compared: Whether there are columns for the comparison with Keras.
+        measured: Whether there are columns for what quantizing each layer costs.
+    """
     columns = [
         Column("layer"),
         Column("#", numeric=True),
@@ -147,24 +169,6 @@ def operators(page) -> Table:
             row += [word(weights.split(",")[0]), _error(line.error)]
         rows.append(row)
     return Table("operators-table", "In the order of execution", columns, rows)
-
-
-def _lines(page) -> list[_Line]:
-    graphs = page.inspection.subgraphs
-    compared = (page.agreement.layers or ()) if page.agreement else ()
-    figures = {each.name: each for each in compared}
-    costs = {cost.name: cost for cost in page.sensitivity.layers} if page.sensitivity else {}
-    pairs = [(graph, op) for graph in graphs for op in graph.operators]
-    return [
-        _Line(
-            operator=op,
-            shape=graph.tensors[op.outputs[0]].shape if op.outputs else (),
-            decision=decision,
-            figures=figures.get(op.layer),
-            cost=costs.get(op.layer),
-        )
-        for (graph, op), decision in zip(pairs, page.plan.decisions, strict=True)
-    ]
 
 
 def _place(decision) -> Cell:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tflite_tools.verification import Verification
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class ReportPage:
     """What `report` found; `html` makes the page of it.
 
@@ -51,6 +51,13 @@ class ReportPage:
     measures: Sequence[Measure] = ()
     examples: Sequence[Example] = ()
     origin: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    def __repr__(self):
+        compared = "not compared with Keras"
+        if self.agreement is not None:
+            holds = "holds" if self.agreement.breach is None else "is broken"
+            compared = f"the contract {holds} on {self.agreement.images} images"
+        return f"<ReportPage of {self.path!r}: {self.inspection.size:,} bytes, {compared}>"
 
     @property
     def html(self) -> str:

@@ -19,6 +19,7 @@ _MEBI = 1 << 20
 
 def build(page) -> SimpleNamespace:
     """The parts of the page, in its order, for `page.html`."""
+    lines = layers.lines_of(page)
     return SimpleNamespace(
         name=Path(page.path).name,
         verdict=_verdict(page),
@@ -27,9 +28,13 @@ def build(page) -> SimpleNamespace:
         accuracy=_accuracy(page),
         agreement=_agreement(page),
         promise=page.agreement and page.agreement.promise,
-        charts=layers.charts(page),
-        kinds=layers.kinds(page),
-        operators=layers.operators(page),
+        charts=layers.charts(lines, page.sensitivity),
+        kinds=layers.kinds(lines),
+        operators=layers.operators(
+            lines,
+            compared=page.agreement is not None,
+            measured=page.sensitivity is not None,
+        ),
         edgetpu=_edgetpu(page),
         latency=_latency(page),
         latency_note=page.latency_note,

@@ -33,7 +33,7 @@ def add_arguments(parser) -> None:
     parser.add_argument(
         "model", nargs="?", metavar="Q.keras", help="the quantized model; needs --data"
     )
-    parser.add_argument("file", metavar="M.tflite", help="the file")
+    parser.add_argument("file", metavar="M.tflite", help="the file; options come behind it")
     parser.add_argument(
         "-o", "--output", metavar="PAGE.html", help="the page to write; or only --json"
     )

@@ -12,6 +12,7 @@ import pytest
 import sample_pages
 
 import tflite_tools
+from tflite_tools.agreement import FloatAgreement
 from tflite_tools.reporting import Example, View
 
 
@@ -114,6 +115,26 @@ def test_a_broken_contract_is_the_first_that_is_said(page):
     html = broken.html
     assert 'class="verdict bad">Breaks the contract: stem (CONV_2D) lies up to 2 steps' in html
     assert not broken.to_dict()["contract"] and page.to_dict()["contract"]
+
+
+def test_outputs_of_float_layers_are_told_as_such(page):
+    figures = FloatAgreement("scores")
+    figures.add(np.full((2, 3), 4.0, "float32"), np.full((2, 3), 4.002, "float32"))
+    agreement = dataclasses.replace(page.agreement, outputs=[figures], borders=[])
+    html = dataclasses.replace(page, agreement=agreement).html
+    assert "Breaks the contract: scores (FLOAT) lies up to 0.0005 of its largest value" in html
+    assert "0.0001 of their largest value" in html and "±4" in html
+
+
+def test_a_model_that_sees_nothing_disagrees():
+    something, nothing = View("one", [("cat", 0.5)]), View("other", [])
+    assert Example("image", [something, nothing]).differs
+    assert not Example("image", [nothing, nothing]).differs
+
+
+def test_it_is_short_in_a_notebook(page):
+    text = repr(page)
+    assert text.endswith("bytes, the contract holds on 10 images>") and page.path in text
 
 
 @pytest.mark.parametrize("make", [foreign_files.float32, foreign_files.custom])
