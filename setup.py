@@ -19,6 +19,8 @@ DOCS = [
     "mkdocstrings[python]>=1.0,<2",
     "latex2mathml>=3.78,<4",
 ]
+# What executes a notebook: without the pages that JupyterLab shows it in.
+NOTEBOOKS = ["nbclient>=0.10,<1", "ipykernel>=6.29,<8"]
 
 setup(
     name="mobilequant",
@@ -73,6 +75,7 @@ setup(
             # Drives the Chromium that is installed, to look at the page of `mobilequant report`.
             "playwright>=1.49,<2",
             *DOCS,
+            *NOTEBOOKS,
         ],
         "docs": DOCS,
         "jax": ["jax>=0.5"],
@@ -83,7 +86,7 @@ setup(
         "detection": [PYCOCOTOOLS],
         # For `QuantizationMonitor`: its plot, and its logs, which TensorFlow writes by TensorBoard.
         "plots": [MATPLOTLIB, TENSORBOARD],
-        "notebooks": [MATPLOTLIB, "jupyterlab>=4,<5", "nbconvert>=7,<8"],
+        "notebooks": [MATPLOTLIB, "jupyterlab>=4,<5", "nbconvert>=7,<8", SAFETENSORS, PYCOCOTOOLS],
         # Opens the files that carry metadata; writing them needs nothing. Not beside "tfmot", which
         # wants an older absl-py: the tests have it in an environment of its own.
         "mediapipe": [MEDIAPIPE],

@@ -6,6 +6,7 @@ import collections
 import dataclasses
 import os
 import time
+from pathlib import Path
 
 from mobilequant import targets
 from mobilequant.integer.graph import FrozenGraph
@@ -30,7 +31,7 @@ class Report:
     """What `convert` wrote.
 
     Attributes:
-        path: The file.
+        path: The file, as the caller named it.
         size: Its bytes.
         target: Name of the device.
         interface: Type of the inputs, and of the outputs unless `output_types` tells otherwise.
@@ -185,7 +186,7 @@ def convert(
         ValueError: The samples do not fit.
     """
     started = time.perf_counter()
-    path = writable(path, overwrite)
+    destination, path = writable(path, overwrite), Path(path)
     graph = _freeze(qmodel, allow_float)
     device = _target(graph, target)
     if graph.mixed and not device.float_operators:
@@ -226,7 +227,7 @@ def convert(
     else:
         agreement = None
         _comparison(graph, model, data)
-    write_whole(path, data)
+    write_whole(destination, data)
     found = inspection.inspect_model(model, str(path), len(data))
     operators: collections.Counter[str] = collections.Counter()
     for (kind, _), count in found.operators.items():

@@ -204,6 +204,13 @@ def test_interrupted_while_writing(twin, path, monkeypatch, failure, step):
     assert leftovers(path.parent) == ["m.tflite"]
 
 
+def test_report_names_the_file_as_the_caller_did(twin, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    report = convert(twin, "m.tflite")
+    assert report.path == report.agreement.path == "m.tflite"
+    assert leftovers(tmp_path) == ["m.tflite"]
+
+
 def test_link_stays_a_link(twin, tmp_path):
     (tmp_path / "link.tflite").symlink_to(tmp_path / "m.tflite")
     convert(twin, tmp_path / "link.tflite")
