@@ -52,7 +52,7 @@ def collect(seers: Mapping[str, Seer], task, data, count: int) -> list:
     }
     draws = task.Reader.picture is not None
     found = []
-    for place, batch, truth in _spread(data, count):
+    for place, batch, truth in _spread(data, count) if count else ():
         image = _photograph(batch[0], _DRAWN_SIZE if draws else 1)
         views = []
         for name, seer in seers.items():
