@@ -36,7 +36,7 @@ def main():
     wanted = {
         name: _with_results(name, render)
         for name, render in (
-            ("README.md", lambda: everything("benchmarks/")),
+            ("README.md", shortly),
             ("benchmarks/README.md", everything),
             ("benchmarks/lowbit/README.md", low_precision_whole),
             ("benchmarks/zoo/README.md", zoo_whole),
@@ -59,7 +59,7 @@ def _with_results(name, render) -> str:
     return f"{before}{START}\n{render()}{END}{after}"
 
 
-def everything(folder="") -> str:
+def everything() -> str:
     """The tables of benchmarks/README.md."""
     tables = {
         "imagenet": imagenet,
@@ -74,7 +74,7 @@ def everything(folder="") -> str:
         "lowbit_tier1": low_precision,
         "training_step": step,
     }
-    return _joined(tables).replace("](benchmarks/", f"]({folder}")
+    return _joined(tables).replace("](benchmarks/", "](")
 
 
 def shortly() -> str:

@@ -62,3 +62,20 @@ def test_files_that_the_documents_name_exist():
         for path in re.findall(r"`((?:mobilequant|tflite_tools|tests|docs)/[\w./]+)`", read(name)):
             if "NAME" not in path:
                 assert (ROOT / path).exists(), f"{name}: {path}"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "README.md",
+        "CONTRIBUTING.md",
+        "CHANGELOG.md",
+        *(path.relative_to(ROOT).as_posix() for path in sorted(ROOT.glob("benchmarks/**/*.md"))),
+    ],
+)
+def test_links_inside_the_repository_lead_somewhere(name):
+    """Those of docs/ are checked when the site is built."""
+    folder = (ROOT / name).parent
+    for link in re.findall(r"\]\(([^)\s]+)\)", read(name)):
+        if not link.startswith(("https://", "#")):
+            assert (folder / link.split("#")[0]).exists(), f"{name}: {link}"
