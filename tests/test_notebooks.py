@@ -11,8 +11,8 @@ import pytest
 ROOT = pathlib.Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
-#: Those that take other data or weights where the development folder is missing.
-WITH_STAND_INS = ("02_finetune_mobilenetv4", "04_segmentation", "05_detection")
+#: Those that take other data where the development folder is missing.
+WITH_STAND_INS = ("04_segmentation", "05_detection")
 
 #: Readers download them, and diffs show them.
 MOST_BYTES = 700_000
@@ -78,3 +78,10 @@ def test_reads_as_a_text(path):
 def test_the_readme_lists_them():
     listed = re.findall(r"notebooks/(\w+)\.ipynb", (ROOT / "README.md").read_text(encoding="utf-8"))
     assert sorted(set(listed)) == [path.stem for path in NOTEBOOKS]
+
+
+def test_links_lead_to_notebooks_that_exist():
+    names = {path.name for path in NOTEBOOKS}
+    for path in NOTEBOOKS:
+        named = set(re.findall(r"`(\w+\.ipynb)`", path.read_text(encoding="utf-8")))
+        assert named <= names, path.name
