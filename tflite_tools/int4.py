@@ -31,7 +31,11 @@ _DENSE_BY_CHANNEL = 12
 #: Operators whose second input are weights.
 _WEIGHTED = (*_VERSIONS, "TRANSPOSE_CONV")
 
+#: XNNPACK sums 16 times the products of INT4 weights, and the bias with them, in 32 bits.
+_LARGEST_SUM = (1 << 27) - 1
+
 _SLOW = "LiteRT has a slower kernel alone for its INT4, which may differ by a step"
+_TOO_LARGE = "with their bias, sums reach beyond the 28 bits that XNNPACK's kernel has for them"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +58,8 @@ class Weights:
 def pack_weights(model: schema.ModelT, where: str = "fast") -> list[Weights]:
     """Makes INT4 of the int8 weights within ±7 of a model, in place.
 
-    Convolutions of 1×1 become FULLY_CONNECTED on the way. Tensors keep their names and scales.
+    Convolutions of 1×1 become FULLY_CONNECTED on the way. Tensors keep their names and scales, but
+    for the scale of a channel that is nothing but zeros, which is free.
 
     Args:
         model: What `flatbuffer.parse` gave, with all constants inside of the flatbuffer.
@@ -128,7 +133,7 @@ def _fits(model, tensor) -> bool:
     data = model.buffers[tensor.buffer].data
     if tensor.type != schema.TensorType.INT8 or tensor.sparsity is not None or data is None:
         return False
-    integers = np.asarray(data, np.uint8).view(np.int8)
+    integers = _integers(model, tensor)
     return len(integers) > 0 and integers.min() >= -LARGEST and integers.max() <= LARGEST
 
 
@@ -137,6 +142,10 @@ def _pack_tensor(model, subgraph, number: int, users, where: str) -> Weights:
     kind = flatbuffer.operator_name(model, users[0])
     reason = _refusal(model, subgraph, number, users)
     dense = reason is None and all(_is_dense(model, subgraph, op) for op in users)
+    if dense:
+        _lift_dead_channels(model, subgraph, tensor, users)
+        if not all(_sums_fit(model, subgraph, tensor, op) for op in users):
+            reason = _TOO_LARGE
     if reason is None and not dense and where == "fast":
         reason = _SLOW
     if reason is None:
@@ -144,8 +153,7 @@ def _pack_tensor(model, subgraph, number: int, users, where: str) -> Weights:
             _prepare(model, op, tensor, dense)
         if dense:
             tensor.shape = np.array([tensor.shape[0], tensor.shape[-1]], np.int32)
-        integers = np.asarray(model.buffers[tensor.buffer].data, np.uint8).view(np.int8)
-        model.buffers.append(schema.BufferT(data=pack(integers)))
+        model.buffers.append(schema.BufferT(data=pack(_integers(model, tensor))))
         tensor.buffer, tensor.type = len(model.buffers) - 1, schema.TensorType.INT4
     return Weights(flatbuffer.text(tensor.name), kind, flatbuffer.elements(tensor), reason)
 
@@ -187,6 +195,56 @@ def _is_dense(model, subgraph, op) -> bool:
         and options is not None
         and (options.strideH, options.strideW) == (1, 1)
     )
+
+
+def _lift_dead_channels(model, subgraph, tensor, users) -> None:
+    """Makes the bias of channels without weights smaller, and their scale larger by as much.
+
+    What such a channel gives, bias × scale, stays the same number: both change by a power of two.
+    """
+    number, bias = _bias(model, subgraph, users[0])
+    scales = np.array(tensor.quantization.scale, np.float32)
+    if len(users) > 1 or bias is None or len(scales) != len(bias):
+        return
+    dead = ~_integers(model, tensor).reshape(len(bias), -1).any(axis=1)
+    for channel in np.flatnonzero(dead & (np.abs(bias.astype(np.int64)) > _LARGEST_SUM)):
+        while abs(int(bias[channel])) > _LARGEST_SUM and bias[channel] % 2 == 0:
+            bias[channel] //= 2
+            scales[channel] *= 2
+    lifted = scales / tensor.quantization.scale
+    if not np.any(lifted != 1):
+        return
+    tensor.quantization.scale = scales
+    summand = subgraph.tensors[number]
+    if summand.quantization is not None and summand.quantization.scale is not None:
+        summand.quantization.scale = np.asarray(summand.quantization.scale, np.float32) * lifted
+    model.buffers.append(schema.BufferT(data=bias.view(np.uint8)))
+    summand.buffer = len(model.buffers) - 1
+
+
+def _sums_fit(model, subgraph, tensor, op) -> bool:
+    """Whether no sum can leave what XNNPACK's kernel has for it."""
+    weights = _integers(model, tensor).astype(np.int64)
+    sums = np.abs(weights.reshape(tensor.shape[0], -1)).sum(axis=1) * 255  # of x − zero point
+    _, bias = _bias(model, subgraph, op)
+    if bias is not None:
+        sums = sums + np.abs(bias.astype(np.int64))
+    return bool(sums.max() <= _LARGEST_SUM)
+
+
+def _bias(model, subgraph, op) -> tuple[int, np.ndarray | None]:
+    """The number of an operator's bias and a copy of its integers; None where it has none."""
+    inputs = _numbers(op.inputs)
+    if len(inputs) < 3 or inputs[2] < 0:
+        return -1, None
+    data = model.buffers[subgraph.tensors[inputs[2]].buffer].data
+    if data is None:
+        return inputs[2], None
+    return inputs[2], np.asarray(data, np.uint8).view("<i4").astype(np.int32)
+
+
+def _integers(model, tensor) -> np.ndarray:
+    return np.asarray(model.buffers[tensor.buffer].data, np.uint8).view(np.int8)
 
 
 def _prepare(model, op, tensor, dense: bool) -> None:

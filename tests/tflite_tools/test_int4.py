@@ -91,6 +91,34 @@ def test_dense_layers_and_pointwise_convolutions_stay_equal(
         assert data[1].operators()[-1] == "DELEGATE"
 
 
+def pointwise_with_bias(channel_weights, bias, scale):
+    """A 1×1 convolution of which the first channel has this bias, to give 40 steps by it."""
+    b = Builder(1)
+    y = b.conv(b.input((5, 4, 8)), 4, kernel=1)
+    op = b.graph.operators[-1]
+    op.weights.values[..., 0] = channel_weights
+    op.weights.bias[0] = bias
+    op.weights.scales[0] = scale * float(op.outputs[0].scale) / op.inputs[0].scale / abs(bias)
+    return b.finish(y)
+
+
+@pytest.mark.parametrize("bias", [2**26, 2**27, 2**30, -(2**30), 3 * 2**28])
+def test_channels_without_weights_may_have_any_bias(bias):
+    """XNNPACK sums 16 times the bias in 32 bits; the scale of zeros is free."""
+    graph = pointwise_with_bias(0, bias, 40)
+    assert steps(graph).max() == 0
+    _, _, (weights,) = packed(graph)
+    assert weights.reason is None
+
+
+@pytest.mark.parametrize(("channel", "bias"), [(1, 2**28), (0, 2**27 + 1)])
+def test_sums_that_xnnpack_cannot_hold_stay_int8(channel, bias):
+    graph = pointwise_with_bias(channel, bias, 40)
+    _, _, (weights,) = packed(graph)
+    assert "28 bits" in weights.reason
+    assert steps(graph).max() == 0
+
+
 OTHERS = {
     "3x3": lambda b: b.conv(b.input((9, 9, 6)), 8),
     "strides": lambda b: b.conv(b.input((9, 9, 6)), 8, kernel=1, strides=2),
