@@ -42,7 +42,23 @@ def images(count, seed=0):
     return np.asarray(keras.ops.image.resize(coarse, (SIZE, SIZE), interpolation="bilinear"))
 
 
-@pytest.mark.parametrize("name", sorted(GARDEN))
+#: Models made of the blocks of a smaller one; benchmarks/garden.py measures them at full size.
+OF_THE_SAME_BLOCKS = (
+    "MobileNetMultiAVGSeg",
+    "MobileNetMultiMAXSeg",
+    "MobileNetV4ConvLarge",
+    "MobileNetV4ConvMediumSeg",
+    "MobileNetV4HybridLarge",
+)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if name in OF_THE_SAME_BLOCKS else [])
+        for name in sorted(GARDEN)
+    ],
+)
 def test_every_model_agrees_with_its_file(name, tmp_path):
     model = after_a_short_training(GARDEN[name])
     for recipe in ("w8a8", "w4a8"):

@@ -324,7 +324,7 @@ def test_bad_arguments():
     model = small_model()
     with pytest.raises(ValueError, match="Unknown recipe 'w9a8'"):
         mq.quantize(model, "w9a8")
-    with pytest.raises(ValueError, match="Unknown target 'toaster'.*'phone', 'edgetpu'"):
+    with pytest.raises(ValueError, match="Unknown target 'toaster'.*'phone', .*'edgetpu'"):
         mq.quantize(model, target="toaster")
     with pytest.raises(ValueError, match="Unknown estimator"):
         mq.quantize(model, estimator="magic")
