@@ -38,20 +38,25 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--limit", type=int, default=500, help="images in all")
     parser.add_argument("--runs", type=int, default=100, help="timed runs of each file")
+    parser.add_argument("--recipes", nargs="+", help="of the 4-bit files; by default all")
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--output", type=pathlib.Path, help="instead of results/deploy.json")
     arguments = parser.parse_args()
 
     from deploy import files
 
-    minutes = OTHER_MINUTES + len(files.RECIPES) * arguments.steps * STEP_SECONDS / 60
+    arguments.recipes = arguments.recipes or list(files.RECIPES)
+    unknown = sorted(set(arguments.recipes) - set(files.RECIPES))
+    if unknown:
+        parser.error(f"unknown recipes {unknown}; they are {', '.join(files.RECIPES)}")
+    minutes = OTHER_MINUTES + len(arguments.recipes) * arguments.steps * STEP_SECONDS / 60
     print(
-        f"{len(files.RECIPES)} distillations of {arguments.steps} steps, {arguments.limit} images; "
+        f"{len(arguments.recipes)} distillations of {arguments.steps} steps, {arguments.limit} images; "
         f"about {minutes:.0f} minutes on 2 idle cores.",
         flush=True,
     )
     if arguments.list:
-        print("\n".join(files.NAMES))
+        print("\n".join(files.names(arguments.recipes)))
         return 0
     return measure(arguments)
 

@@ -47,13 +47,11 @@ THEIRS = {
 }
 PACKAGE = "ai-edge-quantizer>=0.10,<0.11"
 
-NAMES = (
-    FLOAT,
-    CALIBRATED,
-    *(f"{name}, distilled{how}" for name in RECIPES for how in ("", ", INT4")),
-    CORAL,
-    *THEIRS.values(),
-)
+
+def names(recipes) -> list[str]:
+    """All files with 4-bit ones of these recipes, in the order of the results."""
+    ours = (f"{name}, distilled{how}" for name in recipes for how in ("", ", INT4"))
+    return [FLOAT, CALIBRATED, *ours, CORAL, *THEIRS.values()]
 
 
 def make(arguments, unlabelled) -> dict[str, pathlib.Path]:
@@ -64,7 +62,7 @@ def make(arguments, unlabelled) -> dict[str, pathlib.Path]:
         unlabelled: float32 images, for calibration and distillation.
 
     Returns:
-        Their paths, by the names in `NAMES`.
+        Their paths, by the names that `names` gives.
     """
     FOLDER.mkdir(parents=True, exist_ok=True)
     model = mq.models.MobileNetV2(weights=common.SHARED / WEIGHTS, classifier_activation=None)
@@ -74,6 +72,8 @@ def make(arguments, unlabelled) -> dict[str, pathlib.Path]:
     qmodel = mq.calibrate(mq.quantize(model), seen, batch_size=16, verbose=0)
     print(tflite_tools.convert(qmodel, made[CALIBRATED], samples=seen[:4]), flush=True)
     for number, (name, recipe) in enumerate(RECIPES.items()):
+        if name not in arguments.recipes:
+            continue
         print(f"{name}: distillation", flush=True)
         stage = f"student_{number}"
         student = distilled(stage, recipe, model, unlabelled, arguments, FOLDER)
@@ -83,7 +83,7 @@ def make(arguments, unlabelled) -> dict[str, pathlib.Path]:
             print(tflite_tools.convert(student, path, target=target, samples=seen[:4]), flush=True)
     made[CORAL] = common.SHARED / CORALS
     made |= _theirs(made[FLOAT], seen)
-    return {name: made[name] for name in NAMES}
+    return {name: made[name] for name in names(arguments.recipes)}
 
 
 def _float_file(model) -> pathlib.Path:
