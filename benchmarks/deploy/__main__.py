@@ -51,8 +51,8 @@ def main():
         parser.error(f"unknown recipes {unknown}; they are {', '.join(files.RECIPES)}")
     minutes = OTHER_MINUTES + len(arguments.recipes) * arguments.steps * STEP_SECONDS / 60
     print(
-        f"{len(arguments.recipes)} distillations of {arguments.steps} steps, {arguments.limit} images; "
-        f"about {minutes:.0f} minutes on 2 idle cores.",
+        f"{len(arguments.recipes)} distillations of {arguments.steps} steps, "
+        f"{arguments.limit} images; about {minutes:.0f} minutes on 2 idle cores.",
         flush=True,
     )
     if arguments.list:
