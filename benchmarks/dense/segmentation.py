@@ -1,7 +1,7 @@
 """CamVid: LR-ASPP trained in float, quantized, fine-tuned, converted; mean IoU on its validation.
 
     python benchmarks/dense segmentation                        # MobileNetV2 from ImageNet
-    python benchmarks/dense segmentation --backbone MobileNetV4ConvSmall --epochs 90
+    python benchmarks/dense segmentation --backbone MobileNetV4ConvSmall --image-size 180 240
 
 Reads TFDS' camvid and the ImageNet MobileNetV2 from ../shared. Says before it starts what it will
 do; a float training that was interrupted goes on with the epoch where it was. Writes
@@ -97,6 +97,9 @@ def trained(arguments, data):
     options = {"input_shape": data.image_shape, "output_stride": 16}
     if arguments.backbone == "MobileNetV2":
         options["backbone_weights"] = common.SHARED / results.IMAGENET
+    else:
+        # From random weights statistics must catch up within some hundred steps.
+        options["batch_norm_momentum"] = 0.97
     model = mq.models.LRASPP(arguments.backbone, data.num_classes, dropout=0.1, **options)
     steps = data.sizes["train"] // arguments.batch_size * arguments.epochs
     compile_segmenter(model, data, cosine_schedule(arguments.learning_rate, steps, steps // 20))
