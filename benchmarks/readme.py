@@ -226,42 +226,16 @@ def calibration(results, settings):
 
 
 def segmentation(results, settings):
-    rows = [
-        ("LR-ASPP on", "input", "float epochs", "float mIoU", "calibrated int8", "fine-tuned int8"),
-    ]
-    for backbone, entry in results.items():
-        used = entry["settings"]
-        rows.append(
-            (
-                backbone,
-                "×".join(map(str, used["image_size"])),
-                f"{used['epochs']} ({entry['float_seconds'] / 60:.0f} minutes)",
-                *(percent(entry[kind]["mean_iou"]) for kind in STAGES),
-            )
-        )
     entry = next(iter(results.values()))
     return (
         f"**CamVid**, mean IoU of 11 classes on all {evaluated(entry)} validation images, "
         f"{entry['settings']['quantized_epochs']} quantized epochs; logits of all of them equal "
         f"to Keras: {equal_outputs(results, lambda figures: [figures['agreement']])}\n\n"
-        f"{markdown(rows)}\n{predictions('segmentation', results)}"
+        f"{backbones('LR-ASPP', results, 'mean_iou')}\n{predictions('segmentation', results)}"
     )
 
 
 def detection(results, settings):
-    rows = [
-        ("SSDLite on", "input", "float epochs", "float", "calibrated int8", "fine-tuned int8"),
-    ]
-    for backbone, entry in results.items():
-        used = entry["settings"]
-        rows.append(
-            (
-                backbone,
-                "×".join(map(str, used["image_size"])),
-                f"{used['epochs']} ({entry['float_seconds'] / 60:.0f} minutes)",
-                *(percent(entry[kind]["map_50"]) for kind in STAGES),
-            )
-        )
     boxes = [entry["post_processing"] for entry in results.values()]
     entry = next(iter(results.values()))
     return (
@@ -272,8 +246,24 @@ def detection(results, settings):
         f"{sum(b['boxes'] for b in boxes):,} alike, "
         f"{max(b['largest_distance_pixels'] for b in boxes):.2g} pixels apart at most, and "
         f"{sum(b['only_one_side'] for b in boxes)} that the other does not\n\n"
-        f"{markdown(rows)}\n{predictions('detection', results)}"
+        f"{backbones('SSDLite', results, 'map_50')}\n{predictions('detection', results)}"
     )
+
+
+def backbones(head, results, measure) -> str:
+    """A line for each backbone of a dense task: its training, then float and both files."""
+    rows = [(f"{head} on", "input", "float epochs", "float", "calibrated int8", "fine-tuned int8")]
+    for backbone, entry in results.items():
+        used = entry["settings"]
+        rows.append(
+            (
+                backbone,
+                "×".join(map(str, used["image_size"])),
+                f"{used['epochs']} ({entry['float_seconds'] / 60:.0f} minutes)",
+                *(percent(entry[kind][measure]) for kind in STAGES),
+            )
+        )
+    return markdown(rows)
 
 
 def evaluated(entry) -> int:

@@ -63,7 +63,7 @@ def test_unknown_names(name, message):
 def test_versions_of_all_and_of_none():
     newest = operator_versions.highest()
     assert newest["FULLY_CONNECTED"] == 12
-    assert set(newest) == set(operator_versions.FIRST_RELEASES)
+    assert set(newest) == set(operator_versions.WRITTEN)
 
 
 def test_quantize_says_what_an_older_runtime_lacks():
