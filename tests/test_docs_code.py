@@ -24,11 +24,11 @@ SMALLER = (
     (r"jit_compile=False", "jit_compile=False, run_eagerly=True"),
     (r'load_classification\("digits", ', 'load_classification("digits", limit=32, '),
     (r'load_segmentation\("./streets", image_size=\(240, 320\)', "{segmentation}(64, 96)"),
-    (r'load_detection\("./cells", image_size=320', "{detection}64"),
+    (r'load_detection\("./street", image_size=320', "{detection}64"),
 )
 _FOLDERS = {
     "segmentation": 'load_segmentation("./streets", batch_size=2, image_size=',
-    "detection": 'load_detection("./cells", batch_size=2, image_size=',
+    "detection": 'load_detection("./street", batch_size=2, image_size=',
 }
 
 _BLOCK = re.compile(
@@ -37,7 +37,7 @@ _BLOCK = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 
-PAGES = sorted(path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md"))
+PAGES = [*sorted(path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")), "../README.md"]
 
 #: Pages that take minutes even so.
 SLOW = ("guide/detection.md", "guide/models.md", "guide/segmentation.md")
@@ -65,7 +65,7 @@ def folder(tmp_path, monkeypatch):
     from dense_folders import voc_folder, voc_masks
 
     voc_masks(tmp_path / "streets")
-    voc_folder(tmp_path / "cells")
+    voc_folder(tmp_path / "street")
     monkeypatch.chdir(tmp_path)
     matplotlib.use("agg")
     return tmp_path

@@ -14,7 +14,6 @@ levels at strides of 8 to 64, and their anchors follow the sizes of the training
 
 from __future__ import annotations
 
-import argparse
 import time
 
 import common
@@ -56,24 +55,16 @@ CALIBRATION, SHOWN = 64, 4
 #: Scores for the curve of precision, and for pictures and apps.
 LEAST_SCORE, SHOWN_SCORE = 0.01, 0.5
 
-#: What a float training depends on.
-SETTINGS = ("backbone", "epochs", "image_size", "batch_size", "learning_rate", "seed", "limit")
-
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    arguments = results.read_arguments(
+        __doc__,
+        "SSDLite",
+        epochs=60,
+        quantized_epochs=6,
+        image_size=(240, 320),
+        epoch_minutes=EPOCH_MINUTES,
     )
-    results.add_arguments(parser, epochs=60, quantized_epochs=6, image_size=(240, 320))
-    arguments = parser.parse_args()
-    share = arguments.image_size[0] * arguments.image_size[1] / (240 * 320)
-    minutes = EPOCH_MINUTES * share * (arguments.epochs + 2 * arguments.quantized_epochs)
-    print(
-        f"SSDLite on {arguments.backbone}: {arguments.epochs} float epochs, "
-        f"{arguments.quantized_epochs} quantized ones; about {minutes:.0f} minutes on 2 cores.",
-        flush=True,
-    )
-    keras.utils.set_random_seed(arguments.seed)
     data = load_detection(
         "bccd",
         data_dir=common.SHARED / "data",
@@ -83,7 +74,7 @@ def main():
         seed=arguments.seed,
         limit=arguments.limit,
     )
-    results.write("detection", arguments, SETTINGS, measure(arguments, data))
+    results.write("detection", arguments, measure(arguments, data))
 
 
 def measure(arguments, data) -> dict:
@@ -143,7 +134,7 @@ def trained(arguments, data):
         epochs=arguments.epochs,
         shuffle=False,
         verbose=2,
-        callbacks=[results.backup("detection", arguments, SETTINGS)],
+        callbacks=[results.backup("detection", arguments)],
     )
     return model, time.perf_counter() - started
 

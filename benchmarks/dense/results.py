@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import math
 import pathlib
 
 import common
@@ -11,9 +13,30 @@ from PIL import Image
 
 IMAGENET = "reference/imagenet/mobilenet_v2_1.0_224_imagenet.weights.h5"
 
+#: What a float training depends on.
+SETTINGS = ("backbone", "epochs", "image_size", "batch_size", "learning_rate", "seed", "limit")
 
-def add_arguments(parser, *, epochs: int, quantized_epochs: int, image_size: tuple[int, int]):
-    """The arguments of a training, with a task's own defaults."""
+
+def read_arguments(
+    description: str,
+    head: str,
+    *,
+    epochs: int,
+    quantized_epochs: int,
+    image_size: tuple[int, int],
+    epoch_minutes: float,
+) -> argparse.Namespace:
+    """Reads the command line of a task, says what will be done, and sets the seed.
+
+    Args:
+        description: For `--help`.
+        head: Name of what sits on the backbone.
+        epochs, quantized_epochs, image_size: The task's defaults.
+        epoch_minutes: What an epoch takes at that size, on 2 cores.
+    """
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--backbone", default="MobileNetV2")
     parser.add_argument("--epochs", type=int, default=epochs)
     parser.add_argument("--quantized-epochs", type=int, default=quantized_epochs)
@@ -23,11 +46,21 @@ def add_arguments(parser, *, epochs: int, quantized_epochs: int, image_size: tup
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--limit", type=int, help="images of a split, for a quick trial")
     parser.add_argument("--output", type=pathlib.Path, help="instead of the results folder")
+    arguments = parser.parse_args()
+    share = math.prod(arguments.image_size) / math.prod(image_size)
+    minutes = epoch_minutes * share * (arguments.epochs + 2 * arguments.quantized_epochs)
+    print(
+        f"{head} on {arguments.backbone}: {arguments.epochs} float epochs, "
+        f"{arguments.quantized_epochs} quantized ones; about {minutes:.0f} minutes on 2 cores.",
+        flush=True,
+    )
+    keras.utils.set_random_seed(arguments.seed)
+    return arguments
 
 
-def backup(task: str, arguments, settings) -> keras.callbacks.BackupAndRestore:
+def backup(task: str, arguments) -> keras.callbacks.BackupAndRestore:
     """Lets a training go on where it was interrupted, if its settings are the same."""
-    key = "-".join(str(getattr(arguments, name)) for name in settings).replace(" ", "")
+    key = "-".join(str(getattr(arguments, name)) for name in SETTINGS).replace(" ", "")
     common.WORK.mkdir(parents=True, exist_ok=True)
     folder = common.WORK / f"dense_{task}_{key}"
     return keras.callbacks.BackupAndRestore(folder, delete_checkpoint=False)
@@ -38,11 +71,11 @@ def path_of(task: str, arguments) -> pathlib.Path:
     return arguments.output or common.RESULTS / f"dense_{task}.json"
 
 
-def write(task: str, arguments, settings, figures: dict) -> None:
+def write(task: str, arguments, figures: dict) -> None:
     """Writes the figures of one backbone, beside those of others."""
     path = path_of(task, arguments)
     former = json.loads(path.read_text(encoding="utf-8"))["results"] if path.exists() else {}
-    used = {name: getattr(arguments, name) for name in settings if name != "backbone"}
+    used = {name: getattr(arguments, name) for name in SETTINGS if name != "backbone"}
     used["quantized_epochs"] = arguments.quantized_epochs
     entry = {**figures, "settings": used}
     common.write_document(path, f"dense_{task}", {**former, arguments.backbone: entry}, {})

@@ -11,7 +11,6 @@ int8. CamVid's two parts are training and validation; no setting was chosen on a
 
 from __future__ import annotations
 
-import argparse
 import time
 
 import common
@@ -32,24 +31,16 @@ EPOCH_MINUTES = 2.0
 #: Images for calibration, and images in the picture.
 CALIBRATION, SHOWN = 64, 4
 
-#: What a float training depends on.
-SETTINGS = ("backbone", "epochs", "image_size", "batch_size", "learning_rate", "seed", "limit")
-
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    arguments = results.read_arguments(
+        __doc__,
+        "LR-ASPP",
+        epochs=16,
+        quantized_epochs=2,
+        image_size=(360, 480),
+        epoch_minutes=EPOCH_MINUTES,
     )
-    results.add_arguments(parser, epochs=16, quantized_epochs=2, image_size=(360, 480))
-    arguments = parser.parse_args()
-    share = arguments.image_size[0] * arguments.image_size[1] / (360 * 480)
-    minutes = EPOCH_MINUTES * share * (arguments.epochs + 2 * arguments.quantized_epochs)
-    print(
-        f"LR-ASPP on {arguments.backbone}: {arguments.epochs} float epochs, "
-        f"{arguments.quantized_epochs} quantized ones; about {minutes:.0f} minutes on 2 cores.",
-        flush=True,
-    )
-    keras.utils.set_random_seed(arguments.seed)
     data = load_segmentation(
         "camvid",
         data_dir=common.SHARED / "data",
@@ -58,7 +49,7 @@ def main():
         seed=arguments.seed,
         limit=arguments.limit,
     )
-    results.write("segmentation", arguments, SETTINGS, measure(arguments, data))
+    results.write("segmentation", arguments, measure(arguments, data))
 
 
 def measure(arguments, data) -> dict:
@@ -103,7 +94,7 @@ def trained(arguments, data):
     model = mq.models.LRASPP(arguments.backbone, data.num_classes, dropout=0.1, **options)
     steps = data.sizes["train"] // arguments.batch_size * arguments.epochs
     compile_segmenter(model, data, cosine_schedule(arguments.learning_rate, steps, steps // 20))
-    backup = results.backup("segmentation", arguments, SETTINGS)
+    backup = results.backup("segmentation", arguments)
     started = time.perf_counter()
     model.fit(data.train, epochs=arguments.epochs, shuffle=False, verbose=2, callbacks=[backup])
     return model, time.perf_counter() - started

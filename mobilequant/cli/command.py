@@ -28,8 +28,8 @@ a whole line of work, from nothing to a file for a phone:
 the same in three minutes, on scanned digits that need no download:
   mobilequant demo
 
-exit codes: 0 done, 1 a file does not keep what it must (verify, plan --require-all), 2 an error,
-130 ctrl-C"""
+exit codes: 0 done, 1 a file does not keep what it must (verify, report, plan --require-all),
+2 an error, 130 ctrl-C"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -42,7 +42,7 @@ def build_replacements(groups, context, left, model_name) -> list[list]:
             if shared:
                 _require_shareable(new)
         except Unsupported as problem:
-            problems.setdefault(id(layer), (group[0], problem))
+            problems.setdefault(id(layer), (group, problem))
             continue
         replacements.append(new)
         if shared:
@@ -111,13 +111,30 @@ def _as_it_is(layer):
 
 
 def _message(problems, context, model_name):
-    lines = [f"  {call.name!r} ({type(call.layer).__name__}): {what}" for call, what in problems]
-    names = [call.name for call, _ in problems]
-    listed = ", ".join(map(repr, names[:3]))
-    return (
+    found = [(_of_interest(group), what) for group, what in problems]
+    lines = [
+        f"  {' with '.join(f'{c.name!r} ({type(c.layer).__name__})' for c in calls)}: {what}"
+        for calls, what in found
+    ]
+    beginning = (
         f"Model {model_name!r} cannot be quantized for {context.target.name!r}; these layers "
         "stand in the way:\n" + "\n".join(lines) + "\n"
+    )
+    if not context.target.float_operators:
+        return beginning + (
+            f"Replace them; files for {context.target.name!r} hold no float layers, those for "
+            "target='phone' may (leave_float)."
+        )
+    names = [call.name for calls, _ in found for call in calls]
+    listed = ", ".join(map(repr, names[:3]))
+    return beginning + (
         f"Replace them, or leave them in float with leave_float=[{listed}"
         f"{', …' if len(names) > 3 else ''}]: then the model trains and evaluates in Keras, and "
         "tflite_tools.convert writes it as a mixed file where allow_float=True asks for one."
     )
+
+
+def _of_interest(group):
+    """The calls of a group that can be what does not fit: normalization always does."""
+    normalization = keras.layers.BatchNormalization
+    return [group[0], *(call for call in group[1:] if not isinstance(call.layer, normalization))]

@@ -47,7 +47,7 @@ def describe_input(main: schema.SubGraphT, mean, std) -> dict[str, Any]:
     else:
         raise InvalidModelError(
             f"its input is {kind}; apps hand images to uint8 and float32 inputs: use "
-            'tflite_tools.convert(..., interface="uint8").'
+            'tflite_tools.convert(..., interface="uint8"), or --interface uint8.'
         )
     properties = {"ImageProperties": {"color_space": _COLOURS[channels]}}
     normalization = {"mean": list(mean), "std": list(std)}

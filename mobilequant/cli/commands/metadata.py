@@ -16,6 +16,7 @@ detector's must end in TFLite_Detection_PostProcess (mobilequant convert --postp
 
 EXAMPLES = """\
   mobilequant metadata model.tflite
+  mobilequant convert q.keras --interface uint8 -o model.tflite
   mobilequant metadata model.tflite --task classification --labels labels.txt -o labelled.tflite
   mobilequant metadata model.tflite --task segmentation --labels labels.txt --mean 0 --std 255"""
 

@@ -20,7 +20,7 @@ from -1 to 1."""
 EXAMPLES = """\
   mobilequant predict detector.keras cells.jpg --data bccd --output pictures
   mobilequant predict detector.tflite photos/ --keras q.keras --labels names.txt -o pictures
-  mobilequant predict street.tflite a.png b.png --data camvid --data-dir ~/data -o pictures
+  mobilequant predict pets.tflite a.png b.png --data oxford_iiit_pet -o pictures
   mobilequant predict classifier.tflite cat.jpg --labels imagenet_labels.txt
   mobilequant predict detector.keras photos/ --score 0.3 --json > boxes.json"""
 

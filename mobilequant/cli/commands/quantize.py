@@ -15,7 +15,8 @@ yet: give --data to measure them now, or train it (mobilequant train --model QUA
 EXAMPLES = """\
   mobilequant quantize float.keras -o q.keras
   mobilequant quantize float.keras -o q.keras --target edgetpu --estimator ste
-  mobilequant quantize float.keras -o q.keras --data photos/ --calibrate 128"""
+  mobilequant quantize float.keras -o q.keras --data photos/ --calibrate 128
+  mobilequant quantize float.keras -o q.keras --data photos/ --recipe w4a8"""
 
 CALIBRATION_IMAGES = 256
 
@@ -27,7 +28,10 @@ def add_arguments(parser) -> None:
         "-o", "--output", required=True, metavar="Q.keras", help="the quantized model to write"
     )
     parser.add_argument(
-        "--recipe", default="w8a8", help="bits of weights and activations, as w8a8 (default)"
+        "--recipe",
+        default="w8a8",
+        help="bits of weights and activations: w8a8 (default), w4a8, w2a8, ternary-a8, sparse "
+        "w8a8-2:4 and w8a8-50%%; w4a4, w2a2, w1a1 stay in Keras",
     )
     args.add_recipe(parser)
     parser.add_argument(

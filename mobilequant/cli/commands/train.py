@@ -24,7 +24,7 @@ EXAMPLES = """\
   mobilequant train --model float.keras --data cifar10 --quantize w8a8 --target edgetpu \\
       --epochs 6 --freeze-epochs 2 --learning-rate 2e-4 -o q.keras
   mobilequant train --model q.keras --data photos/ --epochs 3 --learning-rate 1e-4 -o tuned.keras
-  mobilequant train --task segmentation --data camvid --data-dir ~/data --image-size 240x320 \\
+  mobilequant train --task segmentation --data oxford_iiit_pet --image-size 240x320 \\
       --head lraspp --backbone MobileNetV2 --backbone-weights imagenet -o street.keras
   mobilequant train --task detection --data voc_folder/ --image-size 320 --epochs 60 -o boxes.keras
   mobilequant train --model boxes.keras --data voc_folder/ --quantize w8a8 --epochs 6 \\
