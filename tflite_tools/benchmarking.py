@@ -74,7 +74,7 @@ def benchmark(
     with contextlib.ExitStack() as stack:
         children, feeds = [], []
         for file, kernels, library in lanes:
-            child = stack.enter_context(_start(file.path, threads, kernels, library))
+            child = stack.enter_context(_start(file, threads, kernels, library))
             values = [_values(file.path, p, images, i) for i, p in enumerate(child.inputs)]
             child.feed(values)
             children.append(child)
@@ -152,15 +152,15 @@ def _delegate(model: schema.ModelT) -> str | None:
     return _EDGETPU_LIBRARY if _EDGETPU_OPERATOR in custom else None
 
 
-def _start(path, threads: int, kernels: str, library: str | None) -> Child:
+def _start(file: File, threads: int, kernels: str, library: str | None) -> Child:
     try:
-        return Child(path, threads=threads, kernels=kernels, delegate=library)
+        return Child(file.path, file.model, threads=threads, kernels=kernels, delegate=library)
     except ValueError as error:
         if library != _EDGETPU_LIBRARY:
             raise
         raise ValueError(
-            f"{path} holds {_EDGETPU_OPERATOR} and needs {library}, Coral's runtime for the Edge "
-            f"TPU, and one of these: {error}"
+            f"{file.path} holds {_EDGETPU_OPERATOR} and needs {library}, Coral's runtime for the "
+            f"Edge TPU, and one of these: {error}"
         ) from error
 
 

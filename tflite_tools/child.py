@@ -1,9 +1,9 @@
 """LiteRT in a process of its own.
 
 LiteRT trusts the files that it reads: one that `flatbuffer.parse` lets pass may still hold an
-operator whose kernel divides by a zero in its options, and that ends the process. In a child it is
-the child that ends, and the caller gets an error that names the file. The child's memory is that of
-the file alone, so that it can be measured.
+operator whose kernel divides by a zero in its options, and that ends the process, or a loop that
+never ends. In a child it is the child that ends, and the caller gets an error that names the file.
+The child's memory is that of the file alone, so that it can be measured.
 """
 
 from __future__ import annotations
@@ -15,15 +15,25 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from ai_edge_litert import schema_py_generated as schema
 
+from tflite_tools import costs
 from tflite_tools.errors import InvalidModelError
 from tflite_tools.interpreter import Port, resolver
 
 _WORKER = Path(__file__).with_name("_worker.py")
+
+#: Seconds for loading any file, or for running it once, before it counts as one that never ends.
+#: More where there is more to compute: the slowest kernels take so many multiply-adds a second on
+#: a slow and busy machine.
+PATIENCE = 60
+_MULTIPLY_ADDS_PER_SECOND = 20_000_000
+_MOST_PATIENCE = 3600
 
 
 class Child:
@@ -31,6 +41,7 @@ class Child:
 
     Args:
         path: A file that has passed `flatbuffer.parse`.
+        model: The same, parsed.
         name: What messages call it, where not by its path.
         threads: Number of CPU threads.
         kernels: A key of `tflite_tools.interpreter.KERNELS`.
@@ -44,12 +55,13 @@ class Child:
 
     Raises:
         ValueError: LiteRT cannot run the file, or the delegate cannot be loaded.
-        InvalidModelError: LiteRT ended the child's process.
+        InvalidModelError: LiteRT ended the child's process, or did not come to an end.
     """
 
     def __init__(
         self,
         path: str | os.PathLike,
+        model: schema.ModelT,
         *,
         name: str | os.PathLike | None = None,
         threads: int = 1,
@@ -57,6 +69,7 @@ class Child:
         delegate: str | None = None,
     ):
         self._name = os.fspath(path if name is None else name)
+        self._patience = _patience(model)
         options = {
             "path": os.path.abspath(path),
             "threads": threads,
@@ -102,24 +115,44 @@ class Child:
 
     def run(self, count: int) -> list[float]:
         """Runs the file so many times, and says how many seconds each run took."""
-        reply = self._ask({"runs": count})
+        reply = self._ask({"runs": count}, max(1, count))
         self.memory = int(reply["memory"])
         return reply["seconds"]
 
-    def _ask(self, command: dict) -> dict:
+    def _ask(self, command: dict, runs: int = 1) -> dict:
         # Where nobody listens any more, the answer, or that there is none, tells why.
         with contextlib.suppress(BrokenPipeError):
             print(json.dumps(command), file=self._process.stdin, flush=True)
-        return self._answer()
+        return self._answer(runs)
 
-    def _answer(self) -> dict:
-        line = self._process.stdout.readline()
+    def _answer(self, runs: int = 1) -> dict:
+        seconds, late = runs * self._patience, threading.Event()
+        line = self._line(seconds, late)
+        if late.is_set():
+            raise InvalidModelError(
+                f"{self._name}: LiteRT gave no answer within {seconds:.0f} s of reading or running "
+                "it; it may hold a loop that never ends"
+            )
         if not line:
             raise InvalidModelError(f"{self._name}: {self._last_words()}")
         reply = json.loads(line)
         if "error" in reply:
             raise ValueError(f"{self._name}: LiteRT cannot run it: {reply['error']}")
         return reply
+
+    def _line(self, seconds: float, late: threading.Event) -> str:
+        """What the child says; "" where it ends, which it does after so many seconds."""
+
+        def end():
+            late.set()
+            self._process.kill()
+
+        timer = threading.Timer(seconds, end)
+        timer.start()
+        try:
+            return self._process.stdout.readline()
+        finally:
+            timer.cancel()
 
     def _last_words(self) -> str:
         code = self._process.wait()
@@ -135,25 +168,29 @@ class Child:
 
 
 def require_runnable(
-    path: str | os.PathLike, kernels: str = "default", data: bytes | None = None
+    path: str | os.PathLike,
+    model: schema.ModelT,
+    kernels: str = "default",
+    data: bytes | None = None,
 ) -> None:
     """Runs a file once on zeros in a child, before it is let into this process.
 
     Args:
         path: A file that has passed `flatbuffer.parse`.
+        model: The same, parsed.
         kernels: A key of `tflite_tools.interpreter.KERNELS`.
         data: Its content, where that is not what is at `path`, which then only names it.
 
     Raises:
         ValueError: LiteRT cannot load it.
-        InvalidModelError: LiteRT ends the process that loads or runs it.
+        InvalidModelError: LiteRT ends the process that loads or runs it, or never comes to an end.
     """
     with contextlib.ExitStack() as stack:
         if data is not None:
             file = stack.enter_context(tempfile.NamedTemporaryFile(suffix=".tflite"))
             file.write(data)
             file.flush()
-        child = Child(path if data is None else file.name, name=path, kernels=kernels)
+        child = Child(path if data is None else file.name, model, name=path, kernels=kernels)
         stack.enter_context(child)
         try:
             child.feed([np.zeros(port.shape, port.dtype) for port in child.inputs])
@@ -162,6 +199,14 @@ def require_runnable(
             raise
         except ValueError:
             pass  # zeros may be what it cannot take: it may divide by them
+
+
+def _patience(model: schema.ModelT) -> float:
+    """Seconds for one answer."""
+    work = sum(
+        count or 0 for subgraph in model.subgraphs for count in costs.multiply_adds(model, subgraph)
+    )
+    return min(PATIENCE + work / _MULTIPLY_ADDS_PER_SECOND, _MOST_PATIENCE)
 
 
 def _port(fields: dict) -> Port:

@@ -102,7 +102,7 @@ class _File:
         self.model = flatbuffer.parse(data, path)
         if outputs is not None:
             data = with_outputs(self.model, outputs)
-        require_runnable(path, kernels, data)
+        require_runnable(path, self.model, kernels, data)
         try:
             # Never resized: of a file of other hands nobody knows whether it could be.
             self._interpreter = Interpreter(data, kernels=kernels, resizable=False)

@@ -59,7 +59,7 @@ def verify(
 
     data = flatbuffer.read_bytes(path)
     model = flatbuffer.parse(data, path)
-    require_runnable(path, kernels)
+    require_runnable(path, model, kernels)
     graph = freeze(qmodel, allow_float=True)
     comparison = Comparison(graph, model, data, os.fspath(path), kernels, layers)
     for arrays, keras_batch in batches(images, comparison.graph.inputs, batch_size):

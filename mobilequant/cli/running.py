@@ -59,8 +59,7 @@ class FileRunner:
         from tflite_tools.interpreter import Interpreter
 
         content = flatbuffer.read_bytes(path)
-        flatbuffer.parse(content, path)
-        require_runnable(path)
+        require_runnable(path, flatbuffer.parse(content, path))
         self._interpreter, self._like = Interpreter(content), like
         self.inputs, self.outputs = self._interpreter.inputs, self._interpreter.outputs
 

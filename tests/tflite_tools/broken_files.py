@@ -1,4 +1,4 @@
-"""Files that are sound flatbuffers and that LiteRT does not survive."""
+"""Files that are sound flatbuffers and that LiteRT does not survive, or never leaves."""
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
@@ -15,20 +15,51 @@ def split_by_zero() -> bytes:
     )
     options = schema.SplitOptionsT()
     options.numSplits = 0
-    op = schema.OperatorT()
-    op.inputs, op.outputs = np.array([0, 1], np.int32), np.array([2], np.int32)
-    op.builtinOptionsType, op.builtinOptions = schema.BuiltinOptions.SplitOptions, options
-    main = schema.SubGraphT()
-    main.tensors, main.operators = [axis, values, part], [op]
-    main.inputs, main.outputs = np.array([1], np.int32), np.array([2], np.int32)
-    code = schema.OperatorCodeT()
-    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.SPLIT
+    main = _subgraph([axis, values, part], [1], [2])
+    main.operators = [_operator(0, [0, 1], [2], schema.BuiltinOptions.SplitOptions, options)]
     zero = schema.BufferT()
     zero.data = np.zeros(4, np.uint8)
+    return _file([main], ["SPLIT"], [schema.BufferT(), zero])
+
+
+def endless_loop() -> bytes:
+    """A file with a WHILE whose condition, a value equal to itself, always holds."""
+    number, truth = schema.TensorType.FLOAT32, schema.TensorType.BOOL
+    options = schema.WhileOptionsT()
+    options.condSubgraphIndex, options.bodySubgraphIndex = 1, 2
+    main, condition, body = (
+        _subgraph([_tensor("before", number, (1,)), _tensor("after", kind, (1,))], [0], [1])
+        for kind in (number, truth, number)
+    )
+    main.operators = [_operator(0, [0], [1], schema.BuiltinOptions.WhileOptions, options)]
+    condition.operators, body.operators = [_operator(1, [0, 0], [1])], [_operator(2, [0], [1])]
+    return _file([main, condition, body], ["WHILE", "EQUAL", "ABS"], [schema.BufferT()])
+
+
+def _file(subgraphs, operators, buffers) -> bytes:
     model = schema.ModelT()
-    model.version, model.subgraphs, model.operatorCodes = 3, [main], [code]
-    model.buffers = [schema.BufferT(), zero]
+    model.version, model.subgraphs, model.buffers, model.operatorCodes = 3, subgraphs, buffers, []
+    for name in operators:
+        code = schema.OperatorCodeT()
+        code.builtinCode = code.deprecatedBuiltinCode = getattr(schema.BuiltinOperator, name)
+        code.version = 1
+        model.operatorCodes.append(code)
     return serialize(model)
+
+
+def _subgraph(tensors, inputs, outputs):
+    graph = schema.SubGraphT()
+    graph.tensors = tensors
+    graph.inputs, graph.outputs = np.array(inputs, np.int32), np.array(outputs, np.int32)
+    return graph
+
+
+def _operator(code, inputs, outputs, kind=schema.BuiltinOptions.NONE, options=None):
+    op = schema.OperatorT()
+    op.opcodeIndex = code
+    op.inputs, op.outputs = np.array(inputs, np.int32), np.array(outputs, np.int32)
+    op.builtinOptionsType, op.builtinOptions = kind, options
+    return op
 
 
 def _tensor(name, kind, shape, buffer=0):

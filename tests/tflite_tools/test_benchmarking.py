@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import tflite_tools
-from tflite_tools import profiling
+from tflite_tools import child, flatbuffer, profiling
 from tflite_tools.child import Child
 from tflite_tools.emission import emit
 from tflite_tools.interpreter import Interpreter
@@ -58,11 +58,11 @@ def test_memory_is_that_of_the_file(tmp_path):
 
 def test_what_the_child_computes_is_what_litert_computes(path, graph):
     x = np.random.default_rng(0).uniform(-1, 1, (1, 16, 16, 3))
-    with Child(path) as child:
-        (port,) = child.inputs
+    with Child(path, flatbuffer.read(path)) as process:
+        (port,) = process.inputs
         assert port == Interpreter(path.read_bytes()).inputs[0]
-        child.feed([port.quantize(x)])
-        assert len(child.run(3)) == 3
+        process.feed([port.quantize(x)])
+        assert len(process.run(3)) == 3
 
 
 def test_given_images(path):
@@ -118,6 +118,29 @@ def test_a_file_that_ends_the_process_is_an_error(path, tmp_path):
     broken.write_bytes(broken_files.split_by_zero())
     with pytest.raises(tflite_tools.InvalidModelError, match="split.tflite: LiteRT ends .*SIGSEGV"):
         tflite_tools.benchmark(path, broken)
+
+
+@pytest.mark.parametrize(
+    "tool",
+    [tflite_tools.benchmark, lambda path: tflite_tools.compare(path, path)],
+    ids=["benchmark", "compare"],
+)
+def test_a_loop_that_never_ends_is_an_error(tool, tmp_path, monkeypatch):
+    monkeypatch.setattr(child, "PATIENCE", 2)
+    endless = tmp_path / "loop.tflite"
+    endless.write_bytes(broken_files.endless_loop())
+    with pytest.raises(
+        tflite_tools.InvalidModelError,
+        match=r"loop\.tflite: LiteRT gave no answer within 2 s .* a loop that never ends",
+    ):
+        tool(endless)
+
+
+def test_patience_grows_with_the_work():
+    builder = frozen_graphs.Builder()
+    builder.graph.outputs.append(builder.dense(builder.input((1000,)), 1000))
+    model = flatbuffer.parse(emit(builder.graph))
+    assert child._patience(model) - child.PATIENCE == pytest.approx(1e6 / 20e6)
 
 
 def test_a_delegate_that_is_not_there(path, shared):
