@@ -29,11 +29,11 @@ from mobilequant.quantizers.replicas import extremes_over_replicas
 #: Values of `ActivationQuantizer.phase`.
 FLOAT, QUANTIZED, FROZEN = affine.BYPASS, affine.LIVE, affine.FROZEN
 
-_observing = contextvars.ContextVar("mobilequant_observing", default=(None, False))
+_observing = contextvars.ContextVar("mobilequant_observing", default=(None, False, None))
 
 
 @contextlib.contextmanager
-def observing(method, *, synthetic=False):
+def observing(method, *, synthetic=False, normalized=None):
     """While open, calling a quantized model measures ranges and quantizes no activation.
 
     Args:
@@ -44,8 +44,11 @@ def observing(method, *, synthetic=False):
             must be put back: batch normalization normalizes by the statistics of the batch, and a
             mean over an image is what any one place of it holds (the places of one real image are
             more alike than those of noise).
+        normalized: A function `(normalization, y, bias)`, which is called with each batch
+            normalization, what goes into it, and the bias that comes on top (or None); it
+            normalizes by the statistics of the batch then.
     """
-    token = _observing.set((method, synthetic))
+    token = _observing.set((method, synthetic, normalized))
     try:
         yield
     finally:
@@ -60,6 +63,11 @@ def observation_method():
 def observing_synthetic():
     """Whether an `observing` block for synthetic inputs is open."""
     return _observing.get()[1]
+
+
+def observer_of_normalization():
+    """The `normalized` of the open `observing` block, or None."""
+    return _observing.get()[2]
 
 
 #: What `simulating` can quantize.

@@ -22,6 +22,7 @@ from mobilequant.layers.activation_quantizer import (
     FLOAT,
     PARTS,
     observation_method,
+    observer_of_normalization,
     observing_synthetic,
     simulated_parts,
 )
@@ -294,7 +295,10 @@ class FoldedLayer(QuantizedLayer):
 
     def _infer(self, x, flat):
         y = self.product(x, self.restore_kernel(flat))
-        scale, offset = self._affine(y if observing_synthetic() else None)
+        observer = observer_of_normalization()
+        if observer and self.normalization is not None:
+            observer(self.normalization, y, self.layer.bias if self.layer.use_bias else None)
+        scale, offset = self._affine(y if observer or observing_synthetic() else None)
         return self.fused.function(y * scale + offset)
 
     def infer_integer(self, centred):

@@ -6,7 +6,9 @@ import numbers
 
 import keras
 
+from mobilequant.layers import FoldedLayer
 from mobilequant.layers.activation_quantizer import observing
+from mobilequant.quantize.batch_statistics import BatchStatistics
 from mobilequant.quantize.batches import check_batch, in_batches, inputs_of
 from mobilequant.quantize.data_free import synthetic_batches
 from mobilequant.quantize.histograms import HistogramObserver
@@ -25,6 +27,7 @@ def calibrate(
     method="minmax",
     percentile=None,
     input_range=None,
+    batch_norm=False,
     batch_size=32,
     steps=None,
     verbose="auto",
@@ -65,19 +68,25 @@ def calibrate(
         percentile: With "percentile": percent, above 0 and up to 100; 99.99 by default.
         input_range: With "data_free": (lowest, highest) of what the model takes, (−1, 1) by
             default, as the models of the garden; (0, 255) for raw pixels.
+        batch_norm: Whether the data, in a pass of its own before the ranges, also gives batch
+            normalization new statistics, those behind the quantized weights. For weights of 4 bits
+            and less, which shift what the old ones describe; it wants some hundred images, in
+            batches of 16 and more, as training had them (batch-norm re-estimation,
+            arXiv:2203.11086).
         batch_size: Images a batch where `data` is an array.
         steps: Batches to use; all by default.
         verbose: "auto" or 1 shows a progress bar, 0 is silent.
 
     Returns:
         `qmodel`, calibrated in place, in the phase "quantized". If anything goes wrong, its
-        former ranges stay.
+        former ranges and statistics stay.
 
     Raises:
         ValueError: No data, NaN or infinite values, a shape that the model does not take, an
             unknown method or an argument that is not the method's, or a model that is not
             quantized; with "data_free", a model without batch normalization, or whose first
-            normalization was trained on inputs of another range.
+            normalization was trained on inputs of another range; with `batch_norm`, data that can
+            be gone through only once, or a model without batch normalization.
     """
     percentile = _checked(method, data, percentile, input_range)
     members = quantized_layers(qmodel)
@@ -92,8 +101,15 @@ def calibrate(
     synthetic = method == "data_free"
     if synthetic:
         data = synthetic_batches(qmodel, input_range, batch_size)
-    former = [quantizer.get_weights() for quantizer in quantizers]
+    normalizations = _normalizations(qmodel, data, method) if batch_norm else []
+    changed = [*quantizers, *normalizations]
+    former = [layer.get_weights() for layer in changed]
     try:
+        if batch_norm:
+            statistics = BatchStatistics()
+            with observing("minmax", normalized=statistics.observe):
+                _run(qmodel, data, batch_size, steps, verbose)
+            statistics.assign()
         for quantizer in quantizers:
             quantizer.reset()
         with observing(observer, synthetic=synthetic):
@@ -101,8 +117,8 @@ def calibrate(
         if isinstance(observer, HistogramObserver):
             observer.set_ranges(batches)
     except BaseException:
-        for quantizer, weights in zip(quantizers, former, strict=True):
-            quantizer.set_weights(weights)
+        for layer, weights in zip(changed, former, strict=True):
+            layer.set_weights(weights)
         raise
     set_phase(qmodel, "quantized")
     return qmodel
@@ -135,6 +151,25 @@ def _checked(method, data, percentile, input_range):
             f"{percentile!r}."
         )
     return float(percentile)
+
+
+def _normalizations(qmodel, data, method):
+    """The layers of batch normalization; ValueError where they cannot be measured anew."""
+    if method == "data_free":
+        raise ValueError("batch_norm needs data: method 'data_free' starts from its statistics.")
+    if hasattr(data, "__next__"):
+        raise ValueError(
+            "batch_norm goes through the data twice, which this iterator gives but once; use an "
+            "array, a list of batches or a tf.data.Dataset."
+        )
+    found = {
+        id(layer.normalization): layer.normalization
+        for layer in quantized_layers(qmodel)
+        if isinstance(layer, FoldedLayer) and layer.normalization is not None
+    }
+    if not found:
+        raise ValueError(f"Model {qmodel.name!r} has no batch normalization; leave out batch_norm.")
+    return list(found.values())
 
 
 def _run(qmodel, data, batch_size, steps, verbose):

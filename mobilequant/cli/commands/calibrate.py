@@ -17,6 +17,7 @@ EXAMPLES = """\
   mobilequant calibrate q.keras --data digits -o calibrated.keras
   mobilequant calibrate q.keras --data cifar10 --images 512 -o q.keras
   mobilequant calibrate q.keras --data photos/ --method percentile --percentile 99.9 -o q.keras
+  mobilequant calibrate w4a8.keras --data photos/ --batch-norm -o q.keras
   mobilequant calibrate q.keras --method data_free -o q.keras"""
 
 # Without TensorFlow there is no table of methods to read; a test holds the two together.
@@ -63,6 +64,12 @@ def add_arguments(parser) -> None:
         metavar=("LOW", "HIGH"),
         help="with --method data_free: what the model takes (default: -1 1)",
     )
+    parser.add_argument(
+        "--batch-norm",
+        action="store_true",
+        help="also measure the statistics of batch normalization anew, behind the quantized "
+        "weights: for weights of 4 bits and less",
+    )
     args.add_json(parser)
 
 
@@ -75,6 +82,8 @@ def run(arguments) -> None:
             if data_free
             else f"--method {arguments.method} needs images: --data"
         )
+    if data_free and arguments.batch_norm:
+        raise UsageError("--batch-norm needs images: --method data_free starts from its statistics")
     source = files.check_input(arguments.model, ".keras")
     output = files.check_output(arguments.output, ".keras")
 
@@ -87,6 +96,7 @@ def run(arguments) -> None:
         "method": arguments.method,
         "percentile": arguments.percentile,
         "input_range": arguments.input_range,
+        "batch_norm": arguments.batch_norm,
     }
     images = calibrate(arguments, qmodel, source, arguments.images, **options)
     size = files.save_model(qmodel, output)

@@ -288,3 +288,88 @@ def test_data_free_with_several_inputs_of_any_rank():
     qmodel = mq.quantize(keras.Model([image, features], keras.layers.Dense(2)(x)))
     mq.calibrate(qmodel, method="data_free", verbose=0)
     assert all(q.calibrated for layer in quantized_layers(qmodel) for q in layer.quantizers)
+
+
+def normalized(bits=2):
+    """Two convolutions with batch normalization, whose statistics are those of other weights."""
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((4, 4, 2), name="image")
+    x = inputs
+    for name in ("first", "second"):
+        x = keras.layers.Conv2D(3, 1, name=name, bias_initializer="uniform")(x)
+        x = keras.layers.BatchNormalization(name=f"{name}_norm")(x)
+        x = keras.layers.ReLU()(x)
+    scheme = mq.Scheme(bits=bits, range="std")
+    return keras.Model(inputs, x, name="normalized"), mq.Recipe(weights=scheme)
+
+
+def statistics(qmodel, name):
+    norm = qmodel.get_layer(name).normalization
+    return norm.moving_mean.numpy(), norm.moving_variance.numpy()
+
+
+def test_batch_norm_is_measured_behind_the_quantized_weights():
+    model, recipe = normalized()
+    x = data(64)
+    qmodel = mq.calibrate(mq.quantize(model, recipe), x, batch_norm=True, batch_size=64, verbose=0)
+    # Keras' own layers, with what the quantized weights are worth, in training mode.
+    float_twin = keras.models.clone_model(model)
+    float_twin.set_weights(model.get_weights())
+    for name in ("first", "second"):
+        layer = qmodel.get_layer(name)
+        weights = layer.restore_kernel(layer.weight_quantizer.simulate(layer.flat_kernel()))
+        float_twin.get_layer(name).kernel.assign(weights)
+        float_twin.get_layer(f"{name}_norm").momentum = 0.0
+    float_twin(x, training=True)
+    for name in ("first", "second"):
+        norm = float_twin.get_layer(f"{name}_norm")
+        mean, variance = statistics(qmodel, name)
+        np.testing.assert_allclose(mean, norm.moving_mean, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(variance, norm.moving_variance, rtol=1e-4)
+    # Ranges are those of the new statistics: about as many deviations as there are values.
+    assert qmodel.get_layer("second").output_quantizer.range.numpy()[1] < 6
+
+
+def test_batch_norm_of_batches_is_that_of_all_data():
+    model, recipe = normalized()
+    x = np.random.default_rng(0).normal(size=(30, 4, 4, 2)).astype("float32") * 5 + 3
+    whole = mq.calibrate(mq.quantize(model, recipe), x, batch_norm=True, batch_size=30, verbose=0)
+    parts = mq.calibrate(
+        mq.quantize(model, recipe), [x[:4], x[4:19], x[19:]], batch_norm=True, verbose=0
+    )
+    for one, other in zip(statistics(whole, "first"), statistics(parts, "first"), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5)
+
+
+def test_without_batch_norm_its_statistics_stay():
+    model, recipe = normalized()
+    qmodel = mq.calibrate(mq.quantize(model, recipe), data(), verbose=0)
+    np.testing.assert_array_equal(statistics(qmodel, "first")[0], 0.0)
+
+
+def test_batch_norm_comes_back_where_the_ranges_fail():
+    model, recipe = normalized()
+    qmodel = mq.quantize(model, recipe)
+
+    class Second:
+        """Batches that turn bad when they are gone through again."""
+
+        times = 0
+
+        def __iter__(self):
+            self.times += 1
+            return iter([data() * (1.0 if self.times == 1 else np.nan)])
+
+    with pytest.raises(ValueError, match="NaN"):
+        mq.calibrate(qmodel, Second(), batch_norm=True, verbose=0)
+    np.testing.assert_array_equal(statistics(qmodel, "first")[0], 0.0)
+
+
+def test_batch_norm_refuses_what_it_cannot_measure():
+    quantized = mq.quantize(*normalized())
+    with pytest.raises(ValueError, match="twice"):
+        mq.calibrate(quantized, iter([data()]), batch_norm=True)
+    with pytest.raises(ValueError, match="data_free"):
+        mq.calibrate(quantized, method="data_free", batch_norm=True)
+    with pytest.raises(ValueError, match="no batch normalization"):
+        mq.calibrate(model(), data(), batch_norm=True)
