@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import os
+import stat
 import struct
 from pathlib import Path
 
@@ -80,13 +81,19 @@ def read(path: str | os.PathLike) -> schema.ModelT:
 
 
 def read_bytes(path: str | os.PathLike) -> bytes:
-    """The content of a file.
+    """The content of a file, of which more than its first bytes is read where these are TFLite's.
 
     Raises:
-        InvalidModelError: There is no such file, or it cannot be read.
+        InvalidModelError: There is no such file, it cannot be read, it is no TFLite file or it
+            does not fit in memory.
     """
     try:
-        return Path(path).read_bytes()
+        return _content(Path(path))
+    except InvalidModelError as error:
+        raise InvalidModelError(f"{path}: {error}") from None
+    except MemoryError:
+        size = os.path.getsize(path)
+        raise InvalidModelError(f"{path}: its {size:,} bytes do not fit in memory.") from None
     except FileNotFoundError:
         raise InvalidModelError(f"{path}: there is no such file.") from None
     except IsADirectoryError:
@@ -120,7 +127,9 @@ def parse(data: bytes, name: str | os.PathLike = "model") -> schema.ModelT:
         _check_model(model)
     except InvalidModelError as error:
         raise InvalidModelError(f"{name}: {error}") from None
-    except (struct.error, ValueError, TypeError, IndexError, OverflowError, MemoryError) as error:
+    except MemoryError as error:
+        raise InvalidModelError(f"{name}: parsing it takes more memory than there is.") from error
+    except (struct.error, ValueError, TypeError, IndexError, OverflowError) as error:
         raise InvalidModelError(f"{name}: a broken flatbuffer ({error}).") from error
     return model
 
@@ -176,6 +185,16 @@ def minimum_runtime(model: schema.ModelT) -> str | None:
             data = model.buffers[entry.buffer].data
             return bytes(_items(data)).split(b"\0")[0].decode("ascii", "replace") or None
     return None
+
+
+def _content(path: Path) -> bytes:
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # to read a pipe or a device may not end
+        raise InvalidModelError("is a device or a pipe, not a TFLite file.")
+    with path.open("rb") as file:
+        _check_frame(file.read(_HEADER))
+        file.seek(0)
+        return file.read()
 
 
 def _check_frame(data: bytes) -> None:

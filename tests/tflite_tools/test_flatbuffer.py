@@ -1,5 +1,6 @@
 """Broken files: an error with name and reason, never a crash, a hang or another exception."""
 
+import os
 import struct
 import tracemalloc
 
@@ -7,6 +8,7 @@ import foreign_files
 import frozen_graphs
 import numpy as np
 import pytest
+from bounds import bounded_memory, bounded_time
 
 import tflite_tools
 from tflite_tools import InvalidModelError, _structure, flatbuffer
@@ -28,6 +30,33 @@ def test_missing(tmp_path):
 def test_directory(tmp_path):
     with pytest.raises(InvalidModelError, match="is a directory"):
         flatbuffer.read(tmp_path)
+
+
+@pytest.mark.parametrize("place", ["pipe", "/dev/zero"])
+def test_what_may_never_end_is_not_read(tmp_path, place):
+    path = tmp_path / place
+    if place == "pipe":
+        os.mkfifo(path)
+    with pytest.raises(InvalidModelError, match=f"{path}: is a device or a pipe, not a TFLite"):
+        flatbuffer.read(path)
+
+
+@pytest.mark.parametrize(
+    ("header", "reason"),
+    [
+        (b"", "not a TFLite file"),
+        (b"\x10\x00\x00\x00TFL3", "its 32,212,254,720 bytes do not fit in memory"),
+    ],
+)
+def test_huge(tmp_path, header, reason):
+    path = tmp_path / "huge.tflite"
+    with path.open("wb") as file:
+        file.write(header)
+        file.truncate(30 * 2**30)
+    with bounded_memory(2**30), bounded_time(10):
+        for tool in (flatbuffer.read, tflite_tools.inspect):
+            with pytest.raises(InvalidModelError, match=f"{path}: {reason}"):
+                tool(path)
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,7 @@
 """Thousands of broken files: `inspect` and `plan` describe or refuse them, and do nothing else."""
 
 import collections
-import contextlib
 import json
-import resource
-import signal
 import time
 
 import foreign_files
@@ -12,6 +9,7 @@ import frozen_graphs
 import mutations
 import numpy as np
 import pytest
+from bounds import bounded_memory, bounded_time
 
 import tflite_tools
 from tflite_tools.emission import emit
@@ -28,35 +26,6 @@ def sources():
     files = [emit(frozen_graphs.classifier()), *(make() for make in foreign_files.FILES.values())]
     # In large files most bytes are weights, in which nothing can break.
     return [mutations.Source.of(data) for data in files if len(data) < 30_000]
-
-
-@contextlib.contextmanager
-def bounded_memory():
-    """Allocations beyond the limit fail."""
-    with open("/proc/self/statm") as file:
-        size = int(file.read().split()[0]) * resource.getpagesize()
-    former = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (size + _MEMORY, former[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, former)
-
-
-@contextlib.contextmanager
-def bounded_time():
-    """A file that takes too long is an error."""
-
-    def stop(*_):
-        raise TimeoutError(f"more than {_LIMIT} s")
-
-    former = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, _LIMIT)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, former)
 
 
 def describe(path):
@@ -83,7 +52,7 @@ def fuzz(sources, path, cases, seed):
         started = time.perf_counter()
         for tool in (describe, plan):
             try:
-                with bounded_time():
+                with bounded_time(_LIMIT):
                     tool(path)
                 outcome = "sound"
             except tflite_tools.InvalidModelError as error:
@@ -100,7 +69,7 @@ def fuzz(sources, path, cases, seed):
 
 @pytest.mark.parametrize("seed", range(2))
 def test_a_sample(sources, tmp_path, seed):
-    with bounded_memory():
+    with bounded_memory(_MEMORY):
         outcomes, _ = fuzz(sources, tmp_path / "mutated.tflite", 200, seed)
     assert len(outcomes) == 4 and min(outcomes.values()) > 20, outcomes
 
@@ -108,7 +77,7 @@ def test_a_sample(sources, tmp_path, seed):
 @pytest.mark.slow
 def test_ten_thousand(sources, tmp_path):
     started, computed = time.perf_counter(), time.process_time()
-    with bounded_memory():
+    with bounded_memory(_MEMORY):
         outcomes, longest = fuzz(sources, tmp_path / "mutated.tflite", 10_000, 1000)
     seconds, computed = time.perf_counter() - started, time.process_time() - computed
     print(dict(outcomes), f"{seconds:.0f} s ({computed:.0f} s of them computed)")
