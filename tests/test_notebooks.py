@@ -12,7 +12,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 #: Those that take other data where the development folder is missing.
-WITH_STAND_INS = ("04_segmentation", "05_detection")
+WITH_STAND_INS = ("02_finetune_mobilenetv4", "04_segmentation", "05_detection")
 
 #: Readers download them, and diffs show them.
 MOST_BYTES = 700_000
