@@ -5,8 +5,9 @@
 
 PYTHON ?= python3.11
 VENV   ?= .venv
-# Tests run in so many processes, a file at a time in each.
+# Tests run in so many processes, a file at a time in each, in the order of tests/conftest.py.
 JOBS   ?= 2
+PYTEST  = $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 BIN   := $(VENV)/bin
 # What runs the product is a fraction of what tests it.
@@ -29,10 +30,10 @@ demo: $(READY)  ## train, quantize, convert, verify and measure a small network 
 	$(BIN)/python -m mobilequant.cli demo
 
 test: lint  ## lint, then run the tests
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+	$(PYTEST)
 
 test-all: lint  ## the same with the slow tests
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "slow or not slow"
+	$(PYTEST) -m "slow or not slow"
 
 lint: $(TOOLS)  ## check style and formatting, change nothing
 	$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""What all tests share: a quiet TensorFlow on the CPU, and the folder of reference data."""
+"""What all tests share: a quiet TensorFlow on the CPU, reference data, long files first."""
 
 import os
 from pathlib import Path
@@ -11,6 +11,34 @@ os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+#: The files that take longest, longest first. `make test` hands out whole files: a long one that
+#: starts last keeps one process busy alone.
+LONG_FILES = (
+    "test_notebooks.py",
+    "mobilequant/quantize/test_garden.py",
+    "mobilequant/quantize/test_operators.py",
+    "mobilequant/backends/test_jax.py",
+    "mobilequant/models/test_segmentation.py",
+    "mobilequant/quantize/test_low_precision.py",
+    "mobilequant/quantizers/test_denoising.py",
+    "mobilequant/quantize/test_quantize.py",
+    "mobilequant/tfmot/test_from_tfmot.py",
+    "test_docs_code.py",
+    "benchmarks/test_lowbit.py",
+    "mobilequant/backends/test_devices.py",
+    "mobilequant/quantize/test_graphs.py",
+    "mobilequant/quantize/test_user_networks.py",
+    "mobilequant/cli/test_command.py",
+)
+
+
+def pytest_collection_modifyitems(config, items):
+    """Long files first where several processes share the files (pytest-xdist)."""
+    if not hasattr(config, "workerinput"):
+        return
+    ranks = {REPOSITORY / "tests" / path: rank for rank, path in enumerate(LONG_FILES)}
+    items.sort(key=lambda item: ranks.get(item.path, len(ranks)))
 
 
 @pytest.fixture(scope="session")
