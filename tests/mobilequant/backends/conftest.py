@@ -1,4 +1,4 @@
-"""Runs the scripts of this folder, each a process of its own, all at the same time.
+"""Runs the scripts of this folder, each a process of its own.
 
 It also makes them importable (pytest's importlib mode does not).
 """
@@ -13,8 +13,6 @@ import pytest
 
 FOLDER = Path(__file__).resolve().parent
 sys.path.insert(0, str(FOLDER))
-
-import backend_cases  # noqa: E402
 
 
 class Script:
@@ -42,23 +40,17 @@ class Script:
         return dict(np.load(self.outputs))
 
 
-@pytest.fixture(scope="session")
-def inputs():
-    return backend_cases.draw_inputs()
+@pytest.fixture(scope="module")
+def start(tmp_path_factory):
+    """A function that starts a `Script`; those that still run at the end of a file are ended."""
+    folder, running = tmp_path_factory.mktemp("backends"), []
 
+    def start(backend, script, *arguments):
+        running.append(Script(folder, backend, script, *arguments))
+        return running[-1]
 
-@pytest.fixture(scope="session")
-def scripts(tmp_path_factory, inputs):
-    """The running scripts by name; started together, since each waits for one core only."""
-    folder = tmp_path_factory.mktemp("backends")
-    np.savez(folder / "inputs.npz", **inputs)
-    running = {
-        "jax": Script(folder, "jax", "backend_cases.py", folder / "inputs.npz"),
-        "tensorflow devices": Script(folder, "tensorflow", "device_cases.py"),
-        "jax devices": Script(folder, "jax", "device_cases.py"),
-    }
-    yield running
-    for script in running.values():
+    yield start
+    for script in running:
         if script.process.poll() is None:
             script.process.kill()
             script.process.wait()

@@ -4,12 +4,12 @@ import device_cases
 import numpy as np
 import pytest
 
-ENGINES = ["tensorflow devices", "jax devices"]
+ENGINES = ["tensorflow", "jax"]
 SPLITS = list(device_cases.SPLITS)
 
 
 @pytest.fixture(scope="module")
-def results(scripts):
+def results(start):
     """By engine: {case: {"one", "two", "replicas": {variable or output: array}}}."""
 
     def by_case(flat):
@@ -19,13 +19,15 @@ def results(scripts):
             nested.setdefault(case, {}).setdefault(kind, {})[name] = value
         return nested
 
-    return {engine: by_case(scripts[engine].results()) for engine in ENGINES}
+    # Together, since each waits for one core only.
+    scripts = {engine: start(engine, "device_cases.py") for engine in ENGINES}
+    return {engine: by_case(script.results()) for engine, script in scripts.items()}
 
 
 MODELS = [
     (engine, model)
     for engine in ENGINES
-    for model in list(device_cases.MODELS)[: 3 if engine == "tensorflow devices" else 2]
+    for model in list(device_cases.MODELS)[: 3 if engine == "tensorflow" else 2]
 ]
 
 
@@ -52,7 +54,7 @@ def test_all_devices_hold_the_same_variables(results, engine, model):
 @pytest.mark.parametrize("layer", [*device_cases.ACTIVATIONS, "normalization True"])
 def test_replicas_compute_what_the_whole_batch_would(results, layer, split):
     """Values, gradients and moving statistics, with parts of any size."""
-    case = results["tensorflow devices"][f"{layer}, {split}"]
+    case = results["tensorflow"][f"{layer}, {split}"]
     for name, value in case["one"].items():
         tolerance = 1e-5 * max(np.abs(value).max(), 1e-3)
         np.testing.assert_allclose(case["two"][name], value, rtol=0, atol=tolerance, err_msg=name)
@@ -62,7 +64,7 @@ def test_replicas_compute_what_the_whole_batch_would(results, layer, split):
 
 @pytest.mark.parametrize("split", SPLITS)
 def test_without_synchronization_only_the_moving_statistics_are_shared(results, split):
-    case = results["tensorflow devices"][f"normalization False, {split}"]
+    case = results["tensorflow"][f"normalization False, {split}"]
     one, two, replicas = case["one"], case["two"], case["replicas"]
     # Each replica normalizes with its own part, as Keras' layer does.
     assert np.array_equal(one["0"], two["0"]) == (split == "empty")

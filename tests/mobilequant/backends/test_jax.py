@@ -9,9 +9,13 @@ TOLERANCE = 1e-5
 
 
 @pytest.fixture(scope="module")
-def results(scripts, inputs):
+def results(start, tmp_path_factory):
     """(TensorFlow, JAX)."""
-    return backend_cases.compute(inputs), scripts["jax"].results()
+    inputs = backend_cases.draw_inputs()
+    path = tmp_path_factory.mktemp("inputs") / "inputs.npz"
+    np.savez(path, **inputs)
+    jax = start("jax", "backend_cases.py", path)
+    return backend_cases.compute(inputs), jax.results()
 
 
 def differences(results, prefix, floor=1e-12):
