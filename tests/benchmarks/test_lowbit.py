@@ -35,7 +35,12 @@ def run(output, *arguments):
     reason="needs CIFAR-10 in ../shared",
 )
 @pytest.mark.parametrize(
-    "backend, name", [("tensorflow", "comparison/w1a1/denoise affine"), ("jax", "rate/0.1/lsq")]
+    "backend, name",
+    [
+        ("tensorflow", "comparison/w1a1/denoise affine"),
+        # backends/test_jax.py is the quick test that Keras on JAX computes the same.
+        pytest.param("jax", "rate/0.1/lsq", marks=pytest.mark.slow),
+    ],
 )
 def test_a_run_is_made_once_and_reported(tmp_path, report, backend, name):
     output = tmp_path / "tiny.json"
