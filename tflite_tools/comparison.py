@@ -119,7 +119,7 @@ class _File:
 
     def kind(self, port: Port) -> str:
         """The operator that computes an output."""
-        for op in self.model.subgraphs[0].operators or ():
+        for op in self.model.subgraphs[0].operators:
             if port.index in op.outputs:
                 return flatbuffer.operator_name(self.model, op)
         return "input"
@@ -159,7 +159,7 @@ def _computed(model: schema.ModelT) -> dict[str, int]:
     main = model.subgraphs[0]
     return {
         flatbuffer.text(main.tensors[i].name): int(i)
-        for op in main.operators or ()
+        for op in main.operators
         for i in op.outputs
         if flatbuffer.TENSOR_TYPES[main.tensors[i].type] in _COMPARABLE
     }

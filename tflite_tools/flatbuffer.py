@@ -113,7 +113,8 @@ def parse(data: bytes, name: str | os.PathLike = "model") -> schema.ModelT:
 
     Returns:
         The model as the schema's object API has it. What a file beyond 2 GB holds behind the
-        flatbuffer is in it as well, as if it lay inside.
+        flatbuffer is in it as well, as if it lay inside. Inputs, outputs, tensors and operators
+        that are left out (an operator that only sets a variable has no outputs) are empty.
 
     Raises:
         InvalidModelError: It is no sound TFLite model.
@@ -125,6 +126,7 @@ def parse(data: bytes, name: str | os.PathLike = "model") -> schema.ModelT:
         model = schema.ModelT.InitFromPackedBuf(data)
         _read_in(model, data)
         _check_model(model)
+        _fill_in(model)
     except InvalidModelError as error:
         raise InvalidModelError(f"{name}: {error}") from None
     except MemoryError as error:
@@ -221,6 +223,17 @@ def _read_in(model: schema.ModelT, data: bytes) -> None:
 def _behind(data: bytes, start: int, size: int, what: str) -> np.ndarray:
     _require(start + size <= len(data), f"{what} ends behind the end of the file")
     return np.frombuffer(data, np.uint8, size, start)
+
+
+def _fill_in(model: schema.ModelT) -> None:
+    """Puts empty lists where a file leaves them out, so that no reader needs to care."""
+    for subgraph in model.subgraphs:
+        for field in ("tensors", "operators"):
+            setattr(subgraph, field, list(_items(getattr(subgraph, field))))
+        for holder in (subgraph, *subgraph.operators):
+            for field in ("inputs", "outputs"):
+                if getattr(holder, field) is None:
+                    setattr(holder, field, np.zeros(0, np.int32))
 
 
 def _check_model(model: schema.ModelT) -> None:

@@ -28,6 +28,9 @@ LARGEST = 7
 _VERSIONS = {"CONV_2D": 7, "DEPTHWISE_CONV_2D": 7, "FULLY_CONNECTED": 10}
 _DENSE_BY_CHANNEL = 12
 
+#: Which dimension of their weights counts the channels that they give.
+_CHANNELS = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": -1, "FULLY_CONNECTED": 0}
+
 #: Operators whose second input are weights.
 _WEIGHTED = (*_VERSIONS, "TRANSPOSE_CONV")
 
@@ -176,7 +179,18 @@ def _refusal(model, subgraph, number: int, users) -> str | None:
         types = {subgraph.tensors[i].type for i in (op.inputs[0], *op.outputs)}
         if types != {schema.TensorType.INT8}:
             return "what they are multiplied with is not int8"
+        if not _bias_fits(model, subgraph, op):
+            return "their bias is not one int32 number for each channel"
     return None
+
+
+def _bias_fits(model, subgraph, op) -> bool:
+    inputs, axis = _numbers(op.inputs), _CHANNELS[flatbuffer.operator_name(model, op)]
+    if len(inputs) < 3 or inputs[2] < 0:
+        return True
+    bias, shape = subgraph.tensors[inputs[2]], subgraph.tensors[inputs[1]].shape
+    channels = shape[axis] if shape is not None and len(shape) else 1
+    return bias.type == schema.TensorType.INT32 and flatbuffer.elements(bias) == channels
 
 
 def _is_dense(model, subgraph, op) -> bool:
@@ -238,7 +252,7 @@ def _bias(model, subgraph, op) -> tuple[int, np.ndarray | None]:
     if len(inputs) < 3 or inputs[2] < 0:
         return -1, None
     data = model.buffers[subgraph.tensors[inputs[2]].buffer].data
-    if data is None:
+    if data is None or not len(data):
         return inputs[2], None
     return inputs[2], np.asarray(data, np.uint8).view("<i4").astype(np.int32)
 

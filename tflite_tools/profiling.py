@@ -84,11 +84,11 @@ def profile(
 
 def _named(model: schema.ModelT, op: OperatorTime) -> OperatorTime:
     """The same with the name of its tensor, where the profiler only gives a number."""
-    operators = model.subgraphs[0].operators or ()
+    operators = model.subgraphs[0].operators
     number = op.name.removeprefix("[Builtin]:")
     if number.isdecimal() and int(number) < len(operators):
         candidate = operators[int(number)]
-        if flatbuffer.operator_name(model, candidate) == op.kind:
+        if flatbuffer.operator_name(model, candidate) == op.kind and len(candidate.outputs):
             tensor = model.subgraphs[0].tensors[candidate.outputs[0]]
             return dataclasses.replace(op, name=flatbuffer.text(tensor.name))
     return dataclasses.replace(op, kind=op.kind.removeprefix("Delegate/"))

@@ -1,4 +1,4 @@
-"""Files that are sound flatbuffers and that LiteRT does not survive, or never leaves."""
+"""Files by hand, sound flatbuffers: of some LiteRT does not come back, one leaves things out."""
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
@@ -36,12 +36,31 @@ def endless_loop() -> bytes:
     return _file([main, condition, body], ["WHILE", "EQUAL", "ABS"], [schema.BufferT()])
 
 
+def variable() -> bytes:
+    """A file that writes its input into a variable; that operator has no outputs, not even none."""
+    number, handle = schema.TensorType.FLOAT32, schema.TensorType.RESOURCE
+    options = schema.VarHandleOptionsT()
+    options.container, options.sharedName = b"", b"kept"
+    main = _subgraph(
+        [_tensor("x", number, (1, 4)), _tensor("kept", handle, ()), _tensor("y", number, (1, 4))],
+        [0],
+        [2],
+    )
+    main.operators = [
+        _operator(0, [], [1], schema.BuiltinOptions.VarHandleOptions, options),
+        _operator(1, [1, 0], None),
+        _operator(2, [1], [2]),
+    ]
+    return _file([main], ["VAR_HANDLE", "ASSIGN_VARIABLE", "READ_VARIABLE"], [schema.BufferT()])
+
+
 def _file(subgraphs, operators, buffers) -> bytes:
     model = schema.ModelT()
     model.version, model.subgraphs, model.buffers, model.operatorCodes = 3, subgraphs, buffers, []
     for name in operators:
         code = schema.OperatorCodeT()
-        code.builtinCode = code.deprecatedBuiltinCode = getattr(schema.BuiltinOperator, name)
+        code.builtinCode = getattr(schema.BuiltinOperator, name)
+        code.deprecatedBuiltinCode = min(code.builtinCode, 127)
         code.version = 1
         model.operatorCodes.append(code)
     return serialize(model)
@@ -57,7 +76,8 @@ def _subgraph(tensors, inputs, outputs):
 def _operator(code, inputs, outputs, kind=schema.BuiltinOptions.NONE, options=None):
     op = schema.OperatorT()
     op.opcodeIndex = code
-    op.inputs, op.outputs = np.array(inputs, np.int32), np.array(outputs, np.int32)
+    op.inputs = np.array(inputs, np.int32)
+    op.outputs = None if outputs is None else np.array(outputs, np.int32)
     op.builtinOptionsType, op.builtinOptions = kind, options
     return op
 

@@ -113,6 +113,14 @@ def test_a_profiler_that_cannot_be_used_is_a_note(path, monkeypatch):
     assert "no profile by operator" in str(result)
 
 
+def test_operators_that_leave_their_outputs_out(tmp_path):
+    path = tmp_path / "variable.tflite"
+    path.write_bytes(broken_files.variable())
+    assert tflite_tools.compare(path, path, layers=True).equal == 1
+    (entry,) = tflite_tools.benchmark(path, runs=2, xnnpack=False, profile=True).files
+    assert [op.kind for op in entry.operators] == ["VAR_HANDLE", "ASSIGN_VARIABLE", "READ_VARIABLE"]
+
+
 def test_a_file_that_ends_the_process_is_an_error(path, tmp_path):
     broken = tmp_path / "split.tflite"
     broken.write_bytes(broken_files.split_by_zero())
