@@ -102,6 +102,7 @@ def test_layers_that_an_accelerator_leaves_to_the_cpu_are_those_of_its_plan(path
     (stem,) = report.cpu_layers
     assert (stem.name, stem.kind, stem.behind) == ("stem", "CONV_2D", 9)
     assert "stays on the CPU: 'stem', CONV_2D: a tensor of 2×16×16×3" in str(report)
+    assert "; with it 9 operators behind it; what to change: use a batch of 1 and" in str(report)
     assert report.to_dict()["cpu_layers"][0]["behind"] == 9
 
 

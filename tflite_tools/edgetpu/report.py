@@ -72,7 +72,9 @@ class Cause:
 
     def __str__(self):
         text = f"{label(self.name)}, {self.kind}: {self.reason}"
-        return text if not self.behind else f"{text}; with it {self.behind} operators behind it"
+        if self.behind:
+            text += f"; with it {self.behind} operators behind it"
+        return f"{text}; what to change: {self.advice}" if self.advice else text
 
 
 @dataclasses.dataclass
