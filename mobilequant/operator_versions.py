@@ -85,5 +85,11 @@ def highest(release: str | None = None) -> dict[str, int]:
     return found
 
 
+def runs_in_float(kind: str, release: str | None) -> bool:
+    """Whether a release, None for the newest, runs an operator of floats: its first version."""
+    first = first_release(kind, 1)
+    return release is None or first is None or release_number(first) <= release_number(release)
+
+
 def _release(kind: str, version: int) -> tuple[int, int, int]:
     return release_number(first_release(kind, version))

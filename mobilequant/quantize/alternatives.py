@@ -31,6 +31,16 @@ ALTERNATIVES = {
     "Where": "use keras.ops.maximum, minimum or a product with a gate",
 }
 
+#: By the operator that a target does not run.
+INSTEAD = {
+    "BATCH_MATMUL": "choose a model without attention",
+    "ELU": "use 'relu' or 'relu6' instead",
+    "GELU": "use 'relu' or 'relu6' instead",
+    "HARD_SWISH": "use 'relu' or 'relu6' instead",
+    "LEAKY_RELU": "use 'relu', or PReLU with shared slopes, instead",
+    "LOG": "use 'relu' instead",
+}
+
 
 def alternative_to(layer) -> str:
     """A clause for an error about a layer or operation without a rule."""

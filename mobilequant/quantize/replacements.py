@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 
 from mobilequant.layers import FoldedLayer, QuantizedLayer
+from mobilequant.operator_versions import runs_in_float
 from mobilequant.quantize.alternatives import alternative_to
 from mobilequant.quantize.rules import Unsupported, clone_layer, find_rule
 
@@ -111,7 +112,7 @@ def _as_it_is(layer):
 
 
 def _message(problems, context, model_name):
-    found = [(_of_interest(group), what) for group, what in problems]
+    found = [(_blamed(group, what, context), what) for group, what in problems]
     lines = [
         f"  {' with '.join(f'{c.name!r} ({type(c.layer).__name__})' for c in calls)}: {what}"
         for calls, what in found
@@ -125,6 +126,11 @@ def _message(problems, context, model_name):
             f"Replace them; files for {context.target.name!r} hold no float layers, those for "
             "target='phone' may (leave_float)."
         )
+    if not all(_runs_in_float(what, context.target) for _, what in found):
+        return beginning + (
+            f"Replace them: TFLite {context.target.runtime} does not run all of them in float "
+            "either. Newer releases do, and target='phone'."
+        )
     names = [call.name for calls, _ in found for call in calls]
     listed = ", ".join(map(repr, names[:3]))
     return beginning + (
@@ -134,7 +140,25 @@ def _message(problems, context, model_name):
     )
 
 
-def _of_interest(group):
-    """The calls of a group that can be what does not fit: normalization always does."""
-    normalization = keras.layers.BatchNormalization
-    return [group[0], *(call for call in group[1:] if not isinstance(call.layer, normalization))]
+def _blamed(group, problem, context):
+    """The calls of a group that do not fit by themselves; where that is none, all that may."""
+    normalization = keras.layers.BatchNormalization  # fits always
+    calls = [group[0], *(call for call in group[1:] if not isinstance(call.layer, normalization))]
+    alone = [call for call in calls if _problem_of(call, context) == str(problem)]
+    return alone or calls
+
+
+def _problem_of(call, context):
+    """What keeps a call from being quantized without those that it is grouped with, if anything."""
+    rule = find_rule(call.layer)
+    try:
+        if rule is not None:
+            rule.build([call], context)
+    except Unsupported as problem:
+        return str(problem)
+    return None
+
+
+def _runs_in_float(problem, target):
+    """Whether the target's runtime has the operators that it lacks in integers in float."""
+    return all(runs_in_float(kind, target.runtime) for kind in problem.operators)

@@ -6,6 +6,7 @@ import dataclasses
 
 import keras
 
+from mobilequant.quantize.alternatives import INSTEAD
 from mobilequant.quantize.graph import Call, Graph
 from mobilequant.quantize.recipe import Recipe
 from mobilequant.quantize.rules.roles import WEIGHTED, roles_of
@@ -14,7 +15,15 @@ from mobilequant.targets import Target
 
 
 class Unsupported(Exception):
-    """A rule cannot quantize a call; the message says what is wrong and what to do."""
+    """A rule cannot quantize a call; the message says what is wrong and what to do.
+
+    Attributes:
+        operators: Those that the target does not run, where that is the reason.
+    """
+
+    def __init__(self, message: str, operators: tuple[str, ...] = ()):
+        super().__init__(message)
+        self.operators = operators
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,11 +75,13 @@ class Context:
 
     def require(self, *operators: str) -> None:
         """Raises `Unsupported` unless the target runs all of these operators."""
-        missing = [kind for kind in operators if kind not in self.target.operators]
+        missing = tuple(kind for kind in operators if kind not in self.target.operators)
         if missing:
+            instead = [INSTEAD[kind] for kind in missing if kind in INSTEAD]
             raise Unsupported(
                 f"target {self.target.name!r} does not run {' and '.join(missing)}, which this "
-                "layer needs."
+                f"layer needs{''.join(f'; {text}' for text in dict.fromkeys(instead))}.",
+                missing,
             )
 
 

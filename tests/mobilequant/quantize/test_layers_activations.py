@@ -138,6 +138,27 @@ def test_the_edge_tpu_refuses_by_name(activation):
         mq.quantize(model, target="edgetpu")
 
 
+@pytest.mark.parametrize(
+    ("activation", "advice"),
+    [
+        ("gelu", "Replace them: TFLite 2.5 does not run all of them in float either"),
+        ("softplus", r"leave them in float with leave_float=\['act'\]:"),
+    ],
+)
+def test_an_old_runtime_refuses_the_activation_and_says_what_to_use(activation, advice):
+    layers = [
+        L.Conv2D(4, 3, name="cc"),
+        L.BatchNormalization(),
+        L.Activation(activation, name="act"),
+    ]
+    model = keras.Sequential([keras.Input((8, 8, 3)), *layers])
+    with pytest.raises(ValueError, match=advice) as error:
+        mq.quantize(model, target="phone-2.5")
+    assert "\n  'act' (Activation): target 'phone-2.5' does not run" in str(error.value)
+    assert "which this layer needs; use 'relu'" in str(error.value)
+    assert "'cc'" not in str(error.value)
+
+
 def test_low_precision_leaves_them_in_float():
     softplus = L.Conv2D(4, 3, activation="softplus")
     layers = [L.PReLU(), L.LeakyReLU(), L.ELU(), L.ReLU(1.0, 0.1, 0.5), L.Softmax(1)]
