@@ -9,6 +9,7 @@ README = Path(__file__).parent / "README.md"
 MATPLOTLIB = "matplotlib>=3.9,<4"
 TENSORBOARD = "tensorboard>=2.20,<3"
 SAFETENSORS = "safetensors>=0.5,<1"
+HUB = "huggingface_hub>=0.30,<2"
 TFMOT = ["tensorflow-model-optimization>=0.8,<0.9", "tf_keras>=2.21,<2.22"]
 MEDIAPIPE = "mediapipe>=1.2,<2"
 PYCOCOTOOLS = "pycocotools>=2.0.8,<3"
@@ -70,6 +71,7 @@ setup(
             MATPLOTLIB,
             TENSORBOARD,
             SAFETENSORS,
+            HUB,
             *TFMOT,
             PYCOCOTOOLS,
             # Drives the Chromium that is installed, to look at the page of `mobilequant report`.
@@ -81,7 +83,7 @@ setup(
         "jax": ["jax>=0.5"],
         # Weights of timm and torchvision for `mobilequant.models`: from a file, from the hub.
         "safetensors": [SAFETENSORS],
-        "hub": [SAFETENSORS, "huggingface_hub>=0.30,<2"],
+        "hub": [SAFETENSORS, HUB],
         # COCO's mean average precision, and masks from COCO's polygons.
         "detection": [PYCOCOTOOLS],
         # For `QuantizationMonitor`: its plot, and its logs, which TensorFlow writes by TensorBoard.
