@@ -10,17 +10,31 @@ from mobilequant.cli.errors import UsageError
 from mobilequant.writing import written_whole
 
 
+def check_tflite(path: str | Path) -> Path:
+    """The path of an existing file, whose content says whether it is a `.tflite` file.
+
+    Raises:
+        UsageError: There is none.
+    """
+    return _check_file(path, ".tflite")
+
+
+def check_model(path: str | Path) -> Path:
+    """The path of an existing `.keras` file, by its ending, or `.tflite` file, by any other.
+
+    Raises:
+        UsageError: There is none.
+    """
+    return _check_file(path, ".keras or .tflite")
+
+
 def check_input(path: str | Path, suffix: str) -> Path:
     """The path of an existing file with that ending.
 
     Raises:
         UsageError: There is none, or it has another ending.
     """
-    path = Path(path)
-    if path.is_dir():
-        raise UsageError(f"{path} is a folder; give a {suffix} file")
-    if not path.is_file():
-        raise UsageError(f"{path}: there is no such file")
+    path = _check_file(path, suffix)
     if path.suffix != suffix:
         raise UsageError(f"{path} is no {suffix} file")
     return path
@@ -95,8 +109,12 @@ def load_model(path: str | Path):
         raise UsageError(f"{path} cannot be loaded as a Keras model: {reason[:300]}") from error
 
 
-def load_quantized_model(path: str | Path):
+def load_quantized_model(path: str | Path, otherwise: str | None = None):
     """Loads a `.keras` file that holds a quantized model.
+
+    Args:
+        path: The file.
+        otherwise: What to do with a model that is not; by default to quantize it.
 
     Raises:
         UsageError: As `load_model`, or the model is not quantized.
@@ -105,8 +123,16 @@ def load_quantized_model(path: str | Path):
 
     model = load_model(path)
     if not quantized_layers(model):
-        raise UsageError(
-            f"{path} is not a quantized model; make one with "
-            f"mobilequant quantize {path} -o QUANTIZED.keras"
-        )
+        advice = otherwise or f"make one with mobilequant quantize {path} -o QUANTIZED.keras"
+        raise UsageError(f"{path} is not a quantized model; {advice}")
     return model
+
+
+def _check_file(path: str | Path, suffix: str) -> Path:
+    path = Path(path)
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder; give a {suffix} file")
+    if not path.is_file():
+        problem = "is a device or a pipe, no file" if path.exists() else "there is no such file"
+        raise UsageError(f"{path}: {problem}")
+    return path

@@ -35,7 +35,7 @@ def add_arguments(parser) -> None:
 
 def run(arguments) -> None:
     """Inspects."""
-    path = files.check_input(arguments.file, ".tflite")
+    path = files.check_tflite(arguments.file)
 
     import tflite_tools
     from mobilequant import drawing

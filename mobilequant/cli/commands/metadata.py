@@ -62,7 +62,7 @@ def add_arguments(parser) -> None:
 
 def run(arguments) -> None:
     """Shows or writes."""
-    path = files.check_input(arguments.file, ".tflite")
+    path = files.check_tflite(arguments.file)
     options = _options(arguments)
     if arguments.task is not None:
         names = labels.read(arguments.labels)

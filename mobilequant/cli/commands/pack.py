@@ -48,7 +48,7 @@ def add_arguments(parser) -> None:
 
 def run(arguments) -> None:
     """Packs."""
-    path = files.check_input(arguments.file, ".tflite")
+    path = files.check_tflite(arguments.file)
     output = files.check_output(arguments.output, ".tflite")
 
     import tflite_tools

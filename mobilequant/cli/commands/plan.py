@@ -42,7 +42,7 @@ def add_arguments(parser) -> None:
 
 def run(arguments) -> None:
     """Plans, prints, and raises `ContractBroken` where all was required and something stays."""
-    path = files.check_input(arguments.file, ".tflite")
+    path = files.check_tflite(arguments.file)
 
     from tflite_tools import edgetpu
 

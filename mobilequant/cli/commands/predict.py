@@ -67,12 +67,9 @@ def run(arguments) -> None:
     """Predicts, draws, prints."""
     from mobilequant.cli import photographs
 
-    suffix = Path(arguments.model).suffix
-    if suffix not in (".keras", ".tflite"):
-        raise UsageError(f"{arguments.model} is no .keras or .tflite file")
-    source = files.check_input(arguments.model, suffix)
+    source = files.check_model(arguments.model)
     like = files.check_input(arguments.keras, ".keras") if arguments.keras else None
-    if like and suffix == ".keras":
+    if like and source.suffix == ".keras":
         raise UsageError(f"--keras is for .tflite files; {source} knows its anchors itself")
     if arguments.data_dir and not arguments.data:
         raise UsageError("--data-dir needs --data")

@@ -71,7 +71,7 @@ def add_arguments(parser) -> None:
 
 def run(arguments) -> None:
     """Gathers, writes, and raises `ContractBroken` where the file is not the model."""
-    path = files.check_input(arguments.file, ".tflite")
+    path = files.check_tflite(arguments.file)
     source = files.check_input(arguments.model, ".keras") if arguments.model else None
     reference = files.check_input(arguments.reference, ".keras") if arguments.reference else None
     output = files.check_output(arguments.output, ".html") if arguments.output else None

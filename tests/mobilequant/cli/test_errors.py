@@ -75,7 +75,7 @@ def test_files_that_are_something_else(capsys, tmp_path):
     cut.write_bytes(b"PK\x03\x04 cut short")
     fails(capsys, "inspect {p}", "text.tflite", p=text)
     fails(capsys, "benchmark {p}", "text.tflite", p=text)
-    fails(capsys, "inspect {p}", "cut.keras", ".tflite", p=cut)
+    fails(capsys, "inspect {p}", "cut.keras", "not a TFLite file", p=cut)
     fails(capsys, "quantize {p} -o {o}", "cut.keras", p=cut, o=tmp_path / "o.keras")
 
 
