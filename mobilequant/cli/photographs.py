@@ -36,6 +36,14 @@ def collect(paths: Iterable[str]) -> list[Path]:
     return found
 
 
+def is_flat_folder(path: str | Path) -> bool:
+    """Whether images lie in a folder itself, and no folders beside them."""
+    path = Path(path)
+    inside = list(path.iterdir()) if path.is_dir() else []
+    is_image = [file.suffix.lower() in SUFFIXES for file in inside if not file.is_dir()]
+    return any(is_image) and len(is_image) == len(inside)
+
+
 def open_upright(path: Path) -> Image.Image:
     """An image as people see it, RGB.
 

@@ -43,6 +43,7 @@ class FileRunner:
         path: A file with one input, which takes images.
         like: The Keras model that it was made from, in whose structure the outputs come. Without
             it one output comes as an array, several as a list.
+        kernels: A key of `tflite_tools.interpreter.KERNELS`.
 
     Attributes:
         inputs: The file's inputs, `tflite_tools.interpreter.Port`.
@@ -53,14 +54,14 @@ class FileRunner:
         ValueError: LiteRT cannot run it.
     """
 
-    def __init__(self, path: str | Path, like=None):
+    def __init__(self, path: str | Path, like=None, kernels: str = "default"):
         from tflite_tools import flatbuffer
         from tflite_tools.child import require_runnable
         from tflite_tools.interpreter import Interpreter
 
         content = flatbuffer.read_bytes(path)
-        require_runnable(path, flatbuffer.parse(content, path))
-        self._interpreter, self._like = Interpreter(content), like
+        require_runnable(path, flatbuffer.parse(content, path), kernels)
+        self._interpreter, self._like = Interpreter(content, kernels=kernels), like
         self.inputs, self.outputs = self._interpreter.inputs, self._interpreter.outputs
 
     def __call__(self, images: np.ndarray):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mobilequant.cli import console, datasets
+from mobilequant.cli import arrays, console, datasets
 from mobilequant.cli.errors import ContractBroken, UsageError
 
 #: Options that set a limit, and what `FileComparison.breach` calls them.
@@ -48,6 +48,18 @@ def limits(arguments) -> dict:
     return {name: value for name, value in given.items() if value is not None}
 
 
+def kernels(arguments) -> str:
+    """What `--no-xnnpack` means for `tflite_tools`."""
+    return "builtin" if arguments.no_xnnpack else "default"
+
+
+def arrays_of(arguments):
+    """What `--input` names, and a note that says so."""
+    found = arrays.read(arguments.input)
+    console.note(f"comparing on {arguments.input}")
+    return found
+
+
 def run(arguments, first: Path, second: Path) -> None:
     """Compares, prints, and raises `ContractBroken` where a limit is not kept."""
     import tflite_tools
@@ -55,13 +67,15 @@ def run(arguments, first: Path, second: Path) -> None:
 
     images = None
     if arguments.data:
-        data = _data(arguments, first)
-        images = data.test
-        console.note(f"comparing on {data.sizes['test']} images of {data.name}")
+        images = _images(arguments, first)
+    elif arguments.input:
+        images = arrays_of(arguments)
     else:
         console.note("comparing on random images; real ones tell more: --data")
     with quiet():
-        found = tflite_tools.compare(first, second, images, layers=arguments.layers)
+        found = tflite_tools.compare(
+            first, second, images, layers=arguments.layers, kernels=kernels(arguments)
+        )
     broken = found.breach(**limits(arguments))
     if arguments.plot:
         found.plot(arguments.plot)
@@ -71,18 +85,28 @@ def run(arguments, first: Path, second: Path) -> None:
         raise ContractBroken(f"{second} lies too far from {first}: {broken}")
 
 
-def _data(arguments, path: Path):
-    """The data set for a file's images."""
-    from mobilequant.cli import tasks
-    from mobilequant.cli.quiet import quiet
+def _images(arguments, path: Path):
+    """Batches of a data set, or of a folder of photographs: no label is needed."""
+    from mobilequant.cli.quiet import import_tensorflow, quiet
+
+    import_tensorflow()
+    from mobilequant.cli import photographs, tasks
     from tflite_tools import inspect
 
     with quiet():
         found = inspect(path)
     task = tasks.of_file(found.outputs, path, arguments.task)
     shape = datasets.image_shape_of_file(found.inputs, path)
+    if photographs.is_flat_folder(arguments.data):
+        paths = photographs.collect([arguments.data])[: arguments.limit]
+        console.note(f"comparing on {len(paths)} images of {arguments.data}")
+        whole = task.NAME != "classification"
+        return (
+            photographs.as_batch(photographs.open_upright(p), shape, whole=whole) for p in paths
+        )
     options = {"limit": arguments.limit, "batch_size": arguments.batch_size or task.BATCH_SIZE}
     data = datasets.load(arguments, task, shape, **options)
     if data.test is None:
         raise UsageError(f"the data set {data.name} has no images for testing")
-    return data
+    console.note(f"comparing on {data.sizes['test']} images of {data.name}")
+    return data.test

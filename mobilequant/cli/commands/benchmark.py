@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mobilequant.cli import arguments as args
-from mobilequant.cli import console, files
+from mobilequant.cli import arrays, console, files
 from mobilequant.cli.errors import UsageError
 
 HELP = "measure times and memory of .tflite files, on this machine or on a phone"
@@ -65,7 +65,8 @@ def add_arguments(parser) -> None:
     parser.add_argument(
         "--input",
         metavar="FILE",
-        help="a .npy file with real values for the input, batch first (default: random ones)",
+        help="real values, batch first: a .npy file, or a .npz file with an array for each input "
+        "by its name (default: random ones)",
     )
     parser.add_argument(
         "--plot", metavar="FILE", help="draw times and their spread: a .png, .pdf or .svg file"
@@ -75,13 +76,13 @@ def add_arguments(parser) -> None:
 
 def run(arguments) -> None:
     """Measures."""
-    paths = [files.check_input(path, ".tflite") for path in arguments.files]
+    paths = [files.check_tflite(path) for path in arguments.files]
     if arguments.serial and not arguments.adb:
         raise UsageError("--serial needs --adb")
     binary = arguments.adb or arguments.binary
     if binary and arguments.input:
         raise UsageError("benchmark_model makes its own inputs: leave --input out")
-    images = _images(arguments.input) if arguments.input else None
+    images = arrays.read(arguments.input) if arguments.input else None
 
     import tflite_tools
     from mobilequant import drawing
@@ -110,12 +111,3 @@ def run(arguments) -> None:
     if arguments.plot:
         result.plot(arguments.plot)
     console.print_result({**result.to_dict(), "plot": arguments.plot}, str(result), arguments.json)
-
-
-def _images(path: str):
-    import numpy as np
-
-    try:
-        return np.load(files.check_input(path, ".npy"), allow_pickle=False)
-    except (ValueError, OSError) as error:
-        raise UsageError(f"{path} is no array that NumPy can read: {error}") from error

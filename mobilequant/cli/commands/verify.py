@@ -25,7 +25,8 @@ EXAMPLES = """\
   mobilequant verify q.keras model.tflite --data cifar10 --limit 500 --layers --plot layers.png
   mobilequant verify q.keras model.tflite --data photos/ --json > agreement.json
   mobilequant verify old.tflite new.tflite --data photos/ --layers --max-steps 1
-  mobilequant verify float.tflite int8.tflite --min-top1 0.9"""
+  mobilequant verify float.tflite int8.tflite --min-top1 0.9
+  mobilequant verify q.keras sensors.tflite --input windows.npy --no-xnnpack"""
 
 
 def add_arguments(parser) -> None:
@@ -36,6 +37,12 @@ def add_arguments(parser) -> None:
     parser.add_argument("file", metavar="M.tflite", help="the file")
     args.add_data(
         parser, required=False, use="images to compare on (two files: random ones without it)"
+    )
+    parser.add_argument(
+        "--input",
+        metavar="FILE",
+        help="instead of --data real values, batch first: a .npy file, or a .npz file with an "
+        "array for each input by its name",
     )
     parser.add_argument(
         "--limit", type=args.count, metavar="N", help="only the first N test images (default: all)"
@@ -49,6 +56,9 @@ def add_arguments(parser) -> None:
         help="compare every inner tensor as well (slower); two files: those of the same name",
     )
     parser.add_argument(
+        "--no-xnnpack", action="store_true", help="LiteRT's built-in kernels instead of XNNPACK"
+    )
+    parser.add_argument(
         "--plot",
         metavar="FILE",
         help="draw which integers each tensor takes and what differs: a .png, .pdf or .svg file",
@@ -59,9 +69,9 @@ def add_arguments(parser) -> None:
 
 def run(arguments) -> None:
     """Verifies, prints, and raises `ContractBroken` where the file is not the model."""
-    against_file = Path(arguments.model).suffix == ".tflite"
-    source = files.check_input(arguments.model, ".tflite" if against_file else ".keras")
-    path = files.check_input(arguments.file, ".tflite")
+    against_file = Path(arguments.model).suffix != ".keras"
+    source = files.check_model(arguments.model)
+    path = files.check_tflite(arguments.file)
     _require_sense(arguments, against_file)
 
     if arguments.plot:
@@ -75,16 +85,18 @@ def run(arguments) -> None:
 
 
 def _require_sense(arguments, against_file: bool) -> None:
+    if arguments.data and arguments.input:
+        raise UsageError("--data and --input: give one of the two")
     if not against_file:
-        if not arguments.data:
-            raise UsageError("name images to compare on with --data")
+        if not arguments.data and not arguments.input:
+            raise UsageError("name images to compare on with --data, or arrays with --input")
         for name in two_files.limits(arguments):
             option = "--" + name.replace("_", "-")
             raise UsageError(
                 f"{option} is for two .tflite files; between a model and its file the target's "
                 "contract is the limit"
             )
-    elif not arguments.data and (arguments.limit or arguments.data_dir):
+    if not arguments.data and (arguments.limit or arguments.data_dir):
         raise UsageError("--limit and --data-dir need --data")
 
 
@@ -96,15 +108,28 @@ def _against_keras(arguments, source: Path, path: Path) -> None:
     from mobilequant.cli import contract, measuring
     from mobilequant.cli.running import FileRunner
 
-    qmodel = files.load_quantized_model(source)
-    data, task = datasets.test_images(
-        arguments, qmodel, source, limit=arguments.limit, batch_size=arguments.batch_size
+    options = {"layers": arguments.layers, "kernels": two_files.kernels(arguments)}
+    qmodel = files.load_quantized_model(
+        source,
+        otherwise="to compare a float model, write it as a float file "
+        "(tf.lite.TFLiteConverter.from_keras_model) and run "
+        f"mobilequant verify FLOAT.tflite {path}",
     )
-    task.check(qmodel, data, source)
-    console.note(f"comparing on {data.sizes['test']} images of {data.name}")
-    with quiet():
-        agreement = tflite_tools.verify(qmodel, path, data.test, layers=arguments.layers)
-        measured = task.measure(qmodel, FileRunner(path, like=qmodel), data)
+    task, measured = None, {}
+    if arguments.input:
+        images = two_files.arrays_of(arguments)
+        with quiet():
+            agreement = tflite_tools.verify(qmodel, path, images, **options)
+    else:
+        data, task = datasets.test_images(
+            arguments, qmodel, source, limit=arguments.limit, batch_size=arguments.batch_size
+        )
+        task.check(qmodel, data, source)
+        console.note(f"comparing on {data.sizes['test']} images of {data.name}")
+        with quiet():
+            agreement = tflite_tools.verify(qmodel, path, data.test, **options)
+            run_file = FileRunner(path, like=qmodel, kernels=options["kernels"])
+            measured = task.measure(qmodel, run_file, data)
     broken = contract.first_breach(agreement)
     if arguments.plot:
         agreement.plot(arguments.plot)

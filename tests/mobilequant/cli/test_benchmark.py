@@ -9,6 +9,7 @@ import pytest
 import mobilequant as mq
 import tflite_tools
 from mobilequant.cli import main
+from tflite_tools.interpreter import Interpreter
 
 
 @pytest.fixture(scope="module")
@@ -31,9 +32,10 @@ def run(capsys, *words):
 
 
 def test_both_runtimes_with_given_input_and_a_plot(file, tmp_path, capsys):
-    np.save(tmp_path / "x.npy", np.zeros((2, 8, 8, 3), "float32"))
+    (port,) = Interpreter(file.read_bytes()).inputs
+    np.savez(tmp_path / "x.npz", **{port.name: np.zeros((2, 8, 8, 3), "float32")})
     words = [file, "--both", "--runs", 3, "--threads", 2, "--profile"]
-    words += ["--input", tmp_path / "x.npy"]
+    words += ["--input", tmp_path / "x.npz"]
     code, result, _ = run(capsys, *words, "--plot", tmp_path / "m.png")
     assert code == 0 and result["threads"] == 2 and result["xnnpack"] == "both"
     assert [entry["runtime"] for entry in result["files"]] == ["XNNPACK", "built-in kernels"]
