@@ -5,7 +5,7 @@ Which TFLite release each came with `tflite_tools.runtimes` tells, a table that 
 
 from __future__ import annotations
 
-from tflite_tools.runtimes import first_release, release_number
+from tflite_tools.runtimes import NEWEST_RELEASE, first_release, release_number
 
 #: Versions by operator, the oldest first.
 WRITTEN: dict[str, tuple[int, ...]] = {
@@ -69,13 +69,19 @@ def highest(release: str | None = None) -> dict[str, int]:
         Versions by operator; without those of which it runs none.
 
     Raises:
-        ValueError: It is no release, or one that does not run int8 files.
+        ValueError: It is no release, one that does not run int8 files, or a newer one than is
+            known.
     """
     limit = None if release is None else release_number(release)
     if limit is not None and limit < release_number(OLDEST_RELEASE):
         raise ValueError(
             f"TFLite {release} does not run files with int8 weights; {OLDEST_RELEASE} is the first "
             "that does."
+        )
+    if limit is not None and limit[:2] > release_number(NEWEST_RELEASE)[:2]:
+        raise ValueError(
+            f"There is no TFLite {release}, or it is newer than this package, which knows releases "
+            f"up to {NEWEST_RELEASE}; target='phone' is for the current one."
         )
     found = {}
     for kind, versions in WRITTEN.items():

@@ -112,7 +112,8 @@ def legacy(release: str = _LEGACY_RELEASE) -> Target:
         release: The oldest that must run the file, such as "2.14" or "2.9.0".
 
     Raises:
-        ValueError: It is no release, or one that does not run int8 files.
+        ValueError: It is no release, one that does not run int8 files, or a newer one than is
+            known.
     """
     runs = operator_versions.highest(release)
     return dataclasses.replace(

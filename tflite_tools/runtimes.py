@@ -246,3 +246,7 @@ def release_number(release: str) -> tuple[int, int, int]:
         raise ValueError(f"{release!r} is no TFLite release; write one like '2.5.0'.")
     major, minor, patch = match.groups(default="0")
     return int(major), int(minor), int(patch)
+
+
+#: The newest release that the table knows.
+NEWEST_RELEASE = newest(first for row in _FIRST.values() for first in row if first != "-")

@@ -12,6 +12,7 @@ def test_a_release_by_number():
     assert targets.get("phone-2.9").operators == targets.legacy("2.9.0").operators
     assert targets.get(targets.get("phone-2.9").name).name == "phone-2.9"
     assert targets.get("phone-legacy").runtime == "2.14"
+    assert targets.get("phone-2.23.9").operators == targets.get("phone").operators
 
 
 @pytest.mark.parametrize(
@@ -52,6 +53,8 @@ def test_a_newer_runtime_takes_no_less():
         ("phone-old", "Unknown target 'phone-old'"),
         ("phone-2", "'2' is no TFLite release"),
         ("phone-2.x", "'2.x' is no TFLite release"),
+        ("phone-99.9", "no TFLite 99.9, or it is newer.*up to 2.23.0; target='phone' is for the"),
+        ("phone-2.24.1", "no TFLite 2.24.1"),
         ("phone-1.13.1", "TFLite 1.13.1 does not run files with int8 weights; 1.14 is the first"),
     ],
 )
