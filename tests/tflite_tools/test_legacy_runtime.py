@@ -1,13 +1,12 @@
 """Files for target "phone-legacy" in the runtime that it means: `tflite-runtime` 2.14.
 
-It needs an environment of its own, with NumPy 1, which is made once under build/. Two ways to run
-int8 are compared with LiteRT of today: the runtime's XNNPACK with its int8 operators, which an app
-switches on, and what the Python package does, which is to run them on built-in kernels.
+It needs an environment of its own, with NumPy 1. Two ways to run int8 are compared with LiteRT of
+today: the runtime's XNNPACK with its int8 operators, which an app switches on, and what the Python
+package does, which is to run them on built-in kernels.
 """
 
 import dataclasses
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +15,7 @@ import frozen_graphs
 import keras
 import numpy as np
 import pytest
+from environments import python_with
 
 import mobilequant as mq
 import tflite_tools
@@ -25,8 +25,6 @@ from tflite_tools.emission import emit
 from tflite_tools.interpreter import Interpreter
 from tflite_tools.serialization import serialize, with_outputs
 
-REPOSITORY = Path(__file__).parents[2]
-ENVIRONMENT = REPOSITORY / "build" / "legacy_runtime"
 PACKAGES = ["tflite-runtime==2.14.0", "numpy<2"]
 WORKER = Path(__file__).with_name("legacy_worker.py")
 
@@ -35,21 +33,10 @@ SIZE = 64
 
 @pytest.fixture(scope="module")
 def legacy_python():
-    """Python of an environment with the old runtime; made where there is none."""
-    python = ENVIRONMENT / "bin" / "python"
-    if (ENVIRONMENT / ".ready").exists():
-        return python
+    """Python of an environment with the old runtime."""
     if sys.version_info >= (3, 12):
         pytest.skip("tflite-runtime 2.14 exists for Python up to 3.11 only")
-    shutil.rmtree(ENVIRONMENT, ignore_errors=True)
-    subprocess.run([sys.executable, "-m", "venv", ENVIRONMENT], check=True, timeout=300)
-    command = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *PACKAGES]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=600)
-    if result.returncode:
-        reason = (result.stderr.strip().splitlines() or ["no reason given"])[-1]
-        pytest.skip(f"pip cannot install {' '.join(PACKAGES)}: {reason}")
-    (ENVIRONMENT / ".ready").touch()
-    return python
+    return python_with(*PACKAGES)
 
 
 @dataclasses.dataclass
