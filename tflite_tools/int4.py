@@ -88,6 +88,15 @@ def pack_weights(model: schema.ModelT, where: str = "fast") -> list[Weights]:
     return found
 
 
+def count(model: schema.ModelT) -> int:
+    """How many constants are INT4."""
+    return sum(
+        tensor.type == schema.TensorType.INT4 and flatbuffer.constant_bytes(model, tensor) > 0
+        for subgraph in model.subgraphs
+        for tensor in subgraph.tensors
+    )
+
+
 def describe(weights: list[Weights]) -> list[str]:
     """Lines for people: how much became INT4, and what did not."""
     if not weights:

@@ -41,6 +41,7 @@ class Packing:
         latency_before, latency_after: Median of one run on this machine, one thread, the files in
             turn, in milliseconds; None where not measured.
         runtime: First TFLite release that runs the output; None where the file does not say.
+        int4_before: How many weight tensors were INT4 already.
     """
 
     path: str
@@ -54,6 +55,7 @@ class Packing:
     latency_before: float | None = None
     latency_after: float | None = None
     runtime: str | None = None
+    int4_before: int = 0
 
     @property
     def packed(self) -> list[int4.Weights]:
@@ -106,11 +108,18 @@ class Packing:
         ]
         if self.latency_before is not None:
             rows.append(("latency, ms", f"{self.latency_before:.3f}", f"{self.latency_after:.3f}"))
+        title = f"{self.path} packed into {self.output}"
+        if not self.packed:
+            title = f"nothing to pack in {self.path}; {self.output} is the same"
+        before = []
+        if self.int4_before:
+            before.append(f"INT4 already: {self.int4_before} weight tensors")
         return "\n".join(
             [
-                f"{self.path} packed into {self.output}",
+                title,
                 table(("", "before", "after"), rows),
-                *int4.describe(self.weights),
+                *before,
+                *(int4.describe(self.weights) if self.weights or not before else []),
                 f"agreement: {self.agreement}",
                 *([f"runs from TFLite {self.runtime} on"] if self.runtime else []),
             ]
@@ -139,6 +148,7 @@ def pack(
 
     Any int8 file will do. Taken are weights whose integers lie within ±7, those of 4 and 2 bits,
     ternary and binary ones alike; scales and names stay, and so do the zeros of sparse weights.
+    Where there are none the copy is the same, byte for byte.
 
     By default they are packed where LiteRT computes the same integers from them as fast as before:
     in fully connected layers and convolutions of 1×1, which hold most weights of a MobileNet.
@@ -173,10 +183,14 @@ def pack(
             f"{path}: holds constants behind its flatbuffer, as files beyond 2 GB do; these are "
             "not packed."
         )
+    runtime, int4_before = flatbuffer.minimum_runtime(model), int4.count(model)
     weights = int4.pack_weights(model, where)
-    # What lies behind the model, labels for example, stays there.
-    files = {name: archive.read(before, name) for name in archive.sizes(before)}
-    after = archive.append(serialize(model), files)
+    after = before
+    if any(each.reason is None for each in weights):
+        # What lies behind the model, labels for example, stays there.
+        files = {name: archive.read(before, name) for name in archive.sizes(before)}
+        after = archive.append(serialize(model), files)
+        runtime = flatbuffer.minimum_runtime(model)
     with tempfile.TemporaryDirectory() as folder:
         # Copies of both: the output may take the file's place.
         names = os.path.basename(os.fspath(path)), f"{Path(path).stem}_packed.tflite"
@@ -201,7 +215,8 @@ def pack(
         comparison=dataclasses.replace(comparison, first=os.fspath(path), second=os.fspath(output)),
         latency_before=latencies[0],
         latency_after=latencies[1],
-        runtime=flatbuffer.minimum_runtime(model),
+        runtime=runtime,
+        int4_before=int4_before,
     )
     if check and not result.agrees:
         raise ConversionError(

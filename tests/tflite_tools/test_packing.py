@@ -121,7 +121,7 @@ def test_eight_bits_stay_and_zeros_make_a_smaller_zip(model, tmp_path):
         assert result.bytes_after == result.bytes_before
         sizes.append(result.zipped_after)
     assert sizes[1] < 0.85 * sizes[0]
-    assert "no weights of 4 bits" in str(result)
+    assert "nothing to pack in" in str(result) and "no weights of 4 bits" in str(result)
     _, report = converted(model, paths[0], target="phone-int4", recipe="w8a8")
     assert report.small_weights == [] and "no weights of 4 bits" in str(report)
 
@@ -157,6 +157,20 @@ def test_associated_files_stay(tmp_path):
     assert result.packed and int4_tensors(path)
     with zipfile.ZipFile(path) as archive:
         assert archive.read("labels.txt") == b"cat\ndog\n"
+
+
+def test_nothing_to_pack_is_a_copy(tmp_path):
+    path, small, again = (tmp_path / f"{name}.tflite" for name in ("m", "small", "again"))
+    integer_file(path)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("labels.txt", "cat\ndog\n")
+    first = tflite_tools.pack(path, small, runs=0, where="all")
+    assert first.packed and first.int4_before == 0
+    result = tflite_tools.pack(small, again, runs=0, where="all")
+    assert again.read_bytes() == small.read_bytes() and result.bytes_after == first.bytes_after
+    assert result.int4_before == len(first.packed) and result.to_dict()["int4_before"] == 2
+    assert str(result).startswith(f"nothing to pack in {small}; {again} is the same\n")
+    assert "INT4 already: 2 weight tensors" in str(result) and "a recipe" not in str(result)
 
 
 def test_what_is_too_far_is_not_written(tmp_path, monkeypatch):
