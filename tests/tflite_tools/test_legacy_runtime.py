@@ -20,6 +20,7 @@ from environments import python_with
 import mobilequant as mq
 import tflite_tools
 from mobilequant import targets
+from mobilequant.data import load_classification
 from tflite_tools import flatbuffer
 from tflite_tools.emission import emit
 from tflite_tools.interpreter import Interpreter
@@ -110,7 +111,7 @@ def assert_close(cases, found):
     """Equal with XNNPACK, the whole of it; without it a step off at most in each operator.
 
     Nothing is said of a whole network without XNNPACK: steps of many layers add up, in these
-    networks, which were never trained, more than in others.
+    networks, which were never trained, more than in others; see the trained one below.
     """
     known = targets.get("phone-legacy").known_differences
     outside = NOT_IN_XNNPACK & {case.kind for case in cases}
@@ -172,3 +173,29 @@ def test_blocks_of_the_garden(name, legacy_python, tmp_path):
     (port,) = Interpreter(data).inputs
     found = cases(data, [port.quantize(images(4, seed=1))])
     assert_close(found, run(legacy_python, tmp_path, found))
+
+
+@pytest.mark.slow
+def test_a_trained_network_with_xnnpack_and_without(legacy_python, shared, tmp_path):
+    """Without it steps add up over 50 layers, but classes stay: docs/how-to/phones.md."""
+    weights = shared / "reference/imagenet/mobilenet_v2_1.0_224_imagenet.weights.h5"
+    model = mq.models.MobileNetV2(weights=weights, classifier_activation=None)
+    photographs = load_classification(
+        "imagenet_sample", data_dir=shared / "data", image_size=224, batch_size=40, limit=80
+    )
+    seen, unseen = (np.asarray(batch) for batch, _ in photographs.test)
+    qmodel = mq.calibrate(mq.quantize(model, target="phone-legacy"), seen, verbose=0)
+    path = tmp_path / "m.tflite"
+    tflite_tools.convert(qmodel, path, check=False)
+    data = path.read_bytes()
+    path.unlink()
+    (port,) = Interpreter(data).inputs
+    pixels = port.quantize(unseen)
+    whole = Case("whole", "", data, [pixels], Interpreter(data).run(pixels))
+    (logits,) = whole.expected
+    steps = run(legacy_python, tmp_path, [whole])["whole"]
+    with np.load(tmp_path / "whole.out.npz") as outputs:
+        classes = outputs["default_0"].argmax(-1)
+    assert np.ptp(logits.astype(int)) > 200 and steps["xnnpack"].max() == 0
+    assert 0 < steps["default"].max() <= 16 and np.mean(steps["default"] <= 1) > 0.7
+    assert np.mean(classes == logits.argmax(-1)) >= 0.9
