@@ -13,7 +13,7 @@ from tflite_tools.agreement import Agreement
 from tflite_tools.benchmarking import benchmark
 from tflite_tools.comparison import compare
 from tflite_tools.comparison_report import FileComparison
-from tflite_tools.errors import ConversionError
+from tflite_tools.errors import ConversionError, InvalidModelError
 from tflite_tools.figures import Figures, share
 from tflite_tools.metadata import archive
 from tflite_tools.serialization import serialize
@@ -203,7 +203,8 @@ def pack(
             if runs:
                 latencies = [file.median for file in benchmark(*copies, runs=runs).files]
         except ValueError as error:
-            raise ValueError(str(error).replace(str(copies[0]), os.fspath(path))) from error
+            kind = InvalidModelError if isinstance(error, InvalidModelError) else ValueError
+            raise kind(str(error).replace(str(copies[0]), os.fspath(path))) from error
     result = Packing(
         path=os.fspath(path),
         output=os.fspath(output),

@@ -3,6 +3,7 @@
 import json
 import zipfile
 
+import broken_files
 import frozen_graphs
 import keras
 import numpy as np
@@ -192,6 +193,10 @@ def test_errors(tmp_path):
     path = integer_file(tmp_path / "m.tflite")
     with pytest.raises(InvalidModelError, match="no such file"):
         tflite_tools.pack(tmp_path / "gone.tflite", path)
+    broken = tmp_path / "split.tflite"
+    broken.write_bytes(broken_files.split_by_zero())
+    with pytest.raises(InvalidModelError, match=f"{broken}: LiteRT ends the process"):
+        tflite_tools.pack(broken, path)
     with pytest.raises(ConversionError, match="there is no folder"):
         tflite_tools.pack(path, tmp_path / "gone" / "p.tflite")
     with pytest.raises(ConversionError, match="overwrite=False"):
