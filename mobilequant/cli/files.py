@@ -11,21 +11,36 @@ from mobilequant.writing import written_whole
 
 
 def check_tflite(path: str | Path) -> Path:
-    """The path of an existing file, whose content says whether it is a `.tflite` file.
+    """The path of an existing `.tflite` file, which its first bytes say, not its ending.
 
     Raises:
-        UsageError: There is none.
+        UsageError: There is none, it cannot be read, or it is something else.
     """
-    return _check_file(path, ".tflite")
+    path = _check_file(path, ".tflite")
+    try:
+        with path.open("rb") as file:
+            header = file.read(8)
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
+    if header[4:] != b"TFL3":
+        what = "not a TFLite file (it does not carry the identifier TFL3)"
+        raise UsageError(f"{path}: {what if header else 'the file is empty'}")
+    return path
 
 
 def check_model(path: str | Path) -> Path:
-    """The path of an existing `.keras` file, by its ending, or `.tflite` file, by any other.
+    """The path of an existing `.keras` file, by its ending, or `.tflite` file, by its content.
 
     Raises:
-        UsageError: There is none.
+        UsageError: There is none, or it is something else.
     """
-    return _check_file(path, ".keras or .tflite")
+    path = _check_file(path, ".keras or .tflite")
+    if path.suffix == ".keras":
+        return path
+    try:
+        return check_tflite(path)
+    except UsageError as error:
+        raise UsageError(f"{error}; give a .keras or .tflite file") from error
 
 
 def check_input(path: str | Path, suffix: str) -> Path:

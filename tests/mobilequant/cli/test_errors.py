@@ -114,7 +114,7 @@ def test_a_model_has_its_own_size(capsys, tmp_path, float_model):
 
 def test_models_that_do_not_fit(capsys, tmp_path, float_model):
     paths = {"m": float_model, "o": tmp_path / "o.keras", "f": tmp_path / "o.tflite"}
-    paths["f"].write_bytes(b"former")
+    paths["f"].write_bytes(b"1234TFL3, the former one")
     fails(capsys, "calibrate {m} --data digits -o {o}", "float.keras", "not a quantized", **paths)
     fails(capsys, "convert {m} -o {f}", "float.keras", "not a quantized model", **paths)
     fails(capsys, "verify {m} {f} --data digits", "float.keras", "not a quantized", **paths)
@@ -122,7 +122,7 @@ def test_models_that_do_not_fit(capsys, tmp_path, float_model):
     fails(capsys, "sensitivity {m} --data digits --plot x.gif", "x.gif", ".png", **paths)
     fails(capsys, "quantize {m} -o {o} --recipe w9a9", "w9a9", **paths)
     fails(capsys, "quantize {m} -o {o} --calibrate 5", "--data", **paths)
-    assert paths["f"].read_bytes() == b"former" and not paths["o"].exists()
+    assert paths["f"].read_bytes() == b"1234TFL3, the former one" and not paths["o"].exists()
 
 
 def test_outputs_that_cannot_be_written(capsys, tmp_path, float_model):

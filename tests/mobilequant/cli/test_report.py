@@ -125,7 +125,7 @@ def test_errors(made, tmp_path, capsys):
 
     model, file, page = made / "q.keras", made / "q.tflite", tmp_path / "page.html"
     fails([file], "-o PAGE.html", "--json")
-    fails([model], "q.keras", ".tflite")
+    fails([model], "q.keras: not a TFLite file")
     fails([model, file, "-o", page], "--data")
     fails([file, "--data", "digits", "-o", page], "Q.keras M.tflite")
     fails([file, "--float", model, "-o", page], "--float needs --data")
