@@ -51,14 +51,16 @@ def write(name: str, results: dict, **settings) -> pathlib.Path:
     return path
 
 
-def write_document(path: pathlib.Path, name: str, results: dict, settings: dict) -> pathlib.Path:
-    """The same to any file: whole or not at all."""
+def write_document(
+    path: pathlib.Path, name: str, results: dict, settings: dict, **others: str
+) -> pathlib.Path:
+    """The same to any file, whole or not at all; `others` are further versions, by package."""
     path.parent.mkdir(parents=True, exist_ok=True)
     document = {
         "benchmark": name,
         "date": time.strftime("%Y-%m-%d"),
         "machine": machine(),
-        "versions": versions(),
+        "versions": versions() | others,
         "settings": settings,
         "results": results,
     }

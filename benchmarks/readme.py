@@ -27,8 +27,22 @@ SCRIPTS = {
 }
 #: What is told of each calibration.
 CALIBRATION_FIGURES = ("top-1", "as float", "SNR")
+#: Packages in the small print.
+NAMES = {
+    "tensorflow": "TensorFlow",
+    "keras": "Keras",
+    "ai-edge-litert": "LiteRT",
+    "ai-edge-quantizer": "ai-edge-quantizer",
+    "tensorflow-model-optimization": "TFMOT",
+    "tf_keras": "tf_keras",
+}
 #: Of a dense task: the float model, and the files of two quantized ones.
 STAGES = ("float", "calibrated", "fine_tuned")
+#: What these weights can show, and what they cannot.
+FLOAT_WEIGHTS = (
+    "The float weights are the dequantized 8-bit ones of Coral's file, so 8-bit weights cost next "
+    "to nothing here: this compares activations, agreement and speed"
+)
 START, END = "<!-- results: benchmarks/readme.py -->", "<!-- end of results -->"
 
 
@@ -40,6 +54,7 @@ def main():
             ("benchmarks/README.md", everything),
             ("benchmarks/lowbit/README.md", low_precision_whole),
             ("benchmarks/zoo/README.md", zoo_whole),
+            ("docs/how-to/sensitivity.md", sensitivity),
         )
     }
     wanted["docs/images/agreement.svg"] = picture.draw(read("zoo"), read("zoo_tfmot"))
@@ -119,6 +134,13 @@ def zoo_whole() -> str:
     return f"{zoo_report.tables(ours, tfmot)}\n" + "".join(origin(*half) for half in halves)
 
 
+def sensitivity() -> str:
+    """The table that `Sensitivity.table` gives."""
+    document = read("sensitivity")
+    table = document["results"]["table"].rstrip()
+    return f"```text\n{table}\n```\n\n{origin('sensitivity', document)}"
+
+
 def read(name):
     """A document of results, or None."""
     path = ROOT / "benchmarks" / "results" / f"{name}.json"
@@ -127,11 +149,11 @@ def read(name):
 
 def origin(name, document) -> str:
     """Where figures come from, in small print."""
-    versions = document["versions"]
+    versions = document["settings"] | document["versions"]
     return (
         f"<sub>`benchmarks/{SCRIPTS.get(name, name + '.py')}`, {document['date']}, "
-        f"{document['machine']}, TensorFlow {versions['tensorflow']}, Keras {versions['keras']}, "
-        f"LiteRT {versions['ai-edge-litert']}</sub>\n"
+        f"{document['machine']}, "
+        f"{', '.join(f'{NAMES[key]} {versions[key]}' for key in NAMES if key in versions)}</sub>\n"
     )
 
 
@@ -164,13 +186,11 @@ def imagenet(results, settings):
         agreement_row("calibrated, built-in kernels", agreement["builtin"]["logits"]),
         agreement_row("for the record: fake quantization in float", fake),
     ]
+    operators = ", ".join(f"{count} {kind}" for kind, count in sorted(results["operators"].items()))
     return (
         f"**ImageNet MobileNetV2 1.0 224**, {results['images']} sample images (from the training "
         "set: for comparing two models, not a benchmark result), calibrated on 64 others; "
-        f"operators {', '.join(f'{n} {k}' for k, n in sorted(results['operators'].items()))}\n\n"
-        + markdown(rows)
-        + "\n"
-        + markdown(agree)
+        f"operators {operators}. {FLOAT_WEIGHTS}\n\n" + markdown(rows) + "\n" + markdown(agree)
     )
 
 
@@ -189,10 +209,14 @@ def deploy(results, settings):
             )
         )
     return (
-        f"**Deployment**, the same network: {settings['distilled_on']} sample images for ranges "
-        f"and, without labels, for distillation from float ({settings['steps']} steps), "
-        f"{settings['measured_on']} others to measure on; all files in one run, in turn\n\n"
-        + markdown(rows)
+        f"**Deployment**, the same network: {settings['distilled_on']} sample images to distil "
+        f"from float without labels ({settings['steps']} steps), "
+        f"{settings['calibrated_on']} of them for ranges, "
+        f"{settings['measured_on']} others to measure on; all files in one run, in turn. "
+        "w4a8* is w4a8 with depthwise kernels at 8 bits and ranges that hold all weights; GPTQ "
+        "([arXiv:2210.17323](https://arxiv.org/abs/2210.17323)) rounds weights so that their "
+        "errors make up for one another (`benchmarks/deploy/rounding.py`); "
+        "ai-edge-quantizer's are its recipes as they come, without training\n\n" + markdown(rows)
     )
 
 

@@ -31,32 +31,27 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--steps", type=int, default=400, help="steps of each distillation")
+    parser.add_argument("--steps", type=int, default=250, help="steps of each distillation")
     parser.add_argument("--batch-size", type=int, default=16)
-    parser.add_argument("--learning-rate", type=float, default=2e-4)
+    parser.add_argument("--learning-rate", type=float, default=5e-5)
     parser.add_argument("--temperature", type=float, default=4.0, help="of softened probabilities")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--limit", type=int, default=500, help="images in all")
     parser.add_argument("--runs", type=int, default=100, help="timed runs of each file")
-    parser.add_argument("--recipes", nargs="+", help="of the 4-bit files; by default all")
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--output", type=pathlib.Path, help="instead of results/deploy.json")
     arguments = parser.parse_args()
 
     from deploy import files
 
-    arguments.recipes = arguments.recipes or list(files.RECIPES)
-    unknown = sorted(set(arguments.recipes) - set(files.RECIPES))
-    if unknown:
-        parser.error(f"unknown recipes {unknown}; they are {', '.join(files.RECIPES)}")
-    minutes = OTHER_MINUTES + len(arguments.recipes) * arguments.steps * STEP_SECONDS / 60
+    minutes = OTHER_MINUTES + arguments.steps * STEP_SECONDS / 60
     print(
-        f"{len(arguments.recipes)} distillations of {arguments.steps} steps, "
-        f"{arguments.limit} images; about {minutes:.0f} minutes on 2 idle cores.",
+        f"A distillation of {arguments.steps} steps, {arguments.limit} images, "
+        f"{len(files.NAMES)} files; about {minutes:.0f} minutes on 2 idle cores.",
         flush=True,
     )
     if arguments.list:
-        print("\n".join(files.names(arguments.recipes)))
+        print("\n".join(files.NAMES))
         return 0
     return measure(arguments)
 
@@ -92,9 +87,14 @@ def measure(arguments):
     settings = {
         key: value for key, value in vars(arguments).items() if key not in ("list", "output")
     }
-    settings |= {"distilled_on": len(unlabelled), "measured_on": len(held_out)}
+    settings |= {
+        "distilled_on": len(unlabelled),
+        "calibrated_on": min(files.CALIBRATION, len(unlabelled)),
+        "measured_on": len(held_out),
+    }
     output = arguments.output or common.RESULTS / "deploy.json"
-    common.write_document(output, "deploy", results, settings)
+    theirs = {"ai-edge-quantizer": files.their_version()}
+    common.write_document(output, "deploy", results, settings, **theirs)
     print(f"wrote {output}")
     return 0
 

@@ -10,7 +10,8 @@ import tempfile
 import common
 import keras
 import numpy as np
-from deploy.distillation import distilled
+from deploy.distillation import CALIBRATION, calibrated, distilled
+from deploy.rounding import round_pointwise
 
 import mobilequant as mq
 import tflite_tools
@@ -18,25 +19,36 @@ import tflite_tools
 #: Of the files below build/.
 FOLDER = common.WORK / "deploy"
 
-#: Images that set ranges, ours and theirs.
-CALIBRATION = 64
-
 WEIGHTS = "reference/imagenet/mobilenet_v2_1.0_224_imagenet.weights.h5"
 CORALS = "reference/imagenet/tf2_mobilenet_v2_1.0_224_ptq.tflite"
 
 #: Weights of 4 bits, the first and the last layer at 8 as in every named recipe. Depthwise kernels
-#: are 2 in 100 of the weights and stay a byte each in the file: at 8 bits they cost nothing.
-RECIPES = {
-    "w4a8": mq.Recipe.named("w4a8"),
-    "w4a8, depthwise w8": mq.Recipe(
-        weights=mq.Recipe.named("w4a8").weights,
-        overrides={"first": "w8a8", "last": "w8a8", "depthwise": "w8a8"},
-        name="w4a8, depthwise w8",
-    ),
-}
+#: are 2 in 100 of the weights and stay a byte each in the file: at 8 bits they cost nothing. Ranges
+#: hold all weights: what was trained in float has outliers that matter, which the named recipe's
+#: ranges clip (found on the images without labels).
+W4A8 = mq.Recipe(
+    weights=mq.Scheme(bits=4, range="minmax"),
+    overrides={"first": "w8a8", "last": "w8a8", "depthwise": "w8a8"},
+    name="w4a8*",
+)
 
 FLOAT, CORAL = "float", "Coral's int8"
-CALIBRATED = "w8a8, calibrated"
+
+#: Ours without training: recipe, whether weights are rounded together, and whether batch
+#: normalization is measured anew.
+CALIBRATED = {
+    "w8a8, calibrated": ("w8a8", False, False),
+    "w4a8, calibrated": ("w4a8", False, False),
+    "w4a8, calibrated with batch_norm": ("w4a8", False, True),
+    f"{W4A8.name}, calibrated with batch_norm": (W4A8, False, True),
+    f"{W4A8.name}, GPTQ, calibrated with batch_norm": (W4A8, True, True),
+}
+
+#: Ours with training: the target of each file.
+DISTILLED = {
+    f"{W4A8.name}, GPTQ, distilled": "phone",
+    f"{W4A8.name}, GPTQ, distilled, INT4": "phone-int4",
+}
 
 #: ai-edge-quantizer's, by the names of its worker's files.
 THEIRS = {
@@ -48,10 +60,8 @@ THEIRS = {
 PACKAGE = "ai-edge-quantizer>=0.10,<0.11"
 
 
-def names(recipes) -> list[str]:
-    """All files with 4-bit ones of these recipes, in the order of the results."""
-    ours = (f"{name}, distilled{how}" for name in recipes for how in ("", ", INT4"))
-    return [FLOAT, CALIBRATED, *ours, CORAL, *THEIRS.values()]
+#: All files, in the order of the results.
+NAMES = [FLOAT, *CALIBRATED, *DISTILLED, CORAL, *THEIRS.values()]
 
 
 def make(arguments, unlabelled) -> dict[str, pathlib.Path]:
@@ -62,28 +72,39 @@ def make(arguments, unlabelled) -> dict[str, pathlib.Path]:
         unlabelled: float32 images, for calibration and distillation.
 
     Returns:
-        Their paths, by the names that `names` gives.
+        Their paths, by `NAMES`.
     """
     FOLDER.mkdir(parents=True, exist_ok=True)
-    model = mq.models.MobileNetV2(weights=common.SHARED / WEIGHTS, classifier_activation=None)
-    made = {FLOAT: _float_file(model)}
+    model, rounded = (
+        mq.models.MobileNetV2(weights=common.SHARED / WEIGHTS, classifier_activation=None)
+        for _ in range(2)
+    )
+    round_pointwise(rounded, model, unlabelled)
+    made = {FLOAT: _float_file(model), CORAL: common.SHARED / CORALS}
     seen = unlabelled[:CALIBRATION]
-    made[CALIBRATED] = FOLDER / "w8a8.tflite"
-    qmodel = mq.calibrate(mq.quantize(model), seen, batch_size=16, verbose=0)
-    print(tflite_tools.convert(qmodel, made[CALIBRATED], samples=seen[:4]), flush=True)
-    for number, (name, recipe) in enumerate(RECIPES.items()):
-        if name not in arguments.recipes:
-            continue
-        print(f"{name}: distillation", flush=True)
-        stage = f"student_{number}"
-        student = distilled(stage, recipe, model, unlabelled, arguments, FOLDER)
-        for how, target in (("", "phone"), (", INT4", "phone-int4")):
-            path = FOLDER / f"{stage}_{target}.tflite"
-            made[f"{name}, distilled{how}"] = path
-            print(tflite_tools.convert(student, path, target=target, samples=seen[:4]), flush=True)
-    made[CORAL] = common.SHARED / CORALS
+    for number, (name, (recipe, together, batch_norm)) in enumerate(CALIBRATED.items()):
+        made[name] = FOLDER / f"calibrated_{number}.tflite"
+        start = rounded if together else model
+        qmodel = calibrated(recipe, start, unlabelled, batch_norm=batch_norm)
+        print(
+            tflite_tools.convert(qmodel, made[name], target="phone", samples=seen[:4]), flush=True
+        )
+    print(f"{W4A8.name}: distillation", flush=True)
+    student = distilled("student", W4A8, rounded, model, unlabelled, arguments, FOLDER)
+    for name, target in DISTILLED.items():
+        made[name] = FOLDER / f"student_{target}.tflite"
+        print(
+            tflite_tools.convert(student, made[name], target=target, samples=seen[:4]), flush=True
+        )
     made |= _theirs(made[FLOAT], seen)
-    return {name: made[name] for name in names(arguments.recipes)}
+    return {name: made[name] for name in NAMES}
+
+
+def their_version() -> str:
+    """Of ai-edge-quantizer, in its own environment."""
+    program = "import importlib.metadata as m; print(m.version('ai-edge-quantizer'))"
+    python = FOLDER / "ai_edge_quantizer" / "bin" / "python"
+    return subprocess.check_output([python, "-c", program], text=True).strip()
 
 
 def _float_file(model) -> pathlib.Path:

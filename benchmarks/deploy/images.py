@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import common
+import keras
 import numpy as np
 import tensorflow as tf
 
 from mobilequant.data import load_classification
+from mobilequant.data.colour import jitter
 
 SIZE = 224
 
 #: A view shows so much of an image's area at least, and is so much wider than high at most.
-LEAST_AREA, WIDEST = 0.35, 4 / 3
+LEAST_AREA, WIDEST = 0.2, 4 / 3
 
 
 def halves(limit: int):
@@ -38,7 +40,7 @@ def views(images, teacher, batch_size: int, steps: int, seed: int):
 
     Args:
         images: float32 array.
-        teacher: Model that gives logits.
+        teacher: Model of several outputs.
         batch_size: Views in a batch.
         steps: Batches in one pass.
         seed: Of their order and of the views.
@@ -47,16 +49,21 @@ def views(images, teacher, batch_size: int, steps: int, seed: int):
     data = data.shuffle(len(images), seed=seed, reshuffle_each_iteration=True).repeat()
     random = tf.random.Generator.from_seed(seed)
     data = data.map(lambda image: _view(image, random)).batch(batch_size, drop_remainder=True)
-    data = data.map(lambda batch: (batch, teacher(batch, training=False)))
+    # There is a teacher to ask, so that any image will do, also two on top of one another.
+    mixed = keras.layers.MixUp(alpha=1.0, seed=seed)
+    data = data.map(lambda batch: mixed(batch, training=True))
+    data = data.map(lambda batch: (batch, tuple(teacher(batch, training=False))))
     return data.take(steps).prefetch(1)
 
 
 def _view(image, random):
-    """A part of an image, at full size again, mirrored or not."""
+    """A part of an image, at full size again, mirrored or not, in other colours."""
     area = random.uniform((), LEAST_AREA, 1.0)
     ratio = tf.exp(random.uniform((), -tf.math.log(WIDEST), tf.math.log(WIDEST)))
     size = tf.minimum(tf.sqrt(area * tf.stack([1 / ratio, ratio])), 1.0)
     corner = random.uniform((2,)) * (1 - size)
     box = tf.concat([corner, corner + size], 0)
     image = tf.image.crop_and_resize(image[None], box[None], [0], [SIZE, SIZE])[0]
-    return tf.cond(random.uniform(()) < 0.5, lambda: image, lambda: image[:, ::-1])
+    image = tf.cond(random.uniform(()) < 0.5, lambda: image, lambda: image[:, ::-1])
+    pixels = tf.saturate_cast(tf.round((image + 1) * 127.5), tf.uint8)
+    return tf.cast(jitter(pixels, random.make_seeds(1)[:, 0]), tf.float32) / 127.5 - 1

@@ -17,9 +17,11 @@ _STYLE = """\
     .ours { fill: #00897b }
     .theirs { fill: #8a94a0 }
     .rule { stroke: #8a94a0; stroke-opacity: .35 }
+    .paper { fill: #ffffff }
     @media (prefers-color-scheme: dark) {
       text { fill: #e6edf3 }
       .ours { fill: #4db6ac }
+      .paper { fill: #0d1117 }
     }"""
 
 
@@ -37,6 +39,8 @@ def draw(ours, tfmot) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img">',
         "  <title>Share of logits that are the same integer in Keras and in the file</title>",
         f"  <style>\n{_STYLE}\n  </style>",
+        # A page may be dark where the system is light, or the other way round.
+        f'  <rect class="paper" y="0" width="{WIDTH}" height="{height}" rx="6"/>',
         '  <text class="title" x="8" y="22">The same integer in Keras and in the .tflite file,'
         " share of all logits</text>",
         *_legend(),
