@@ -39,8 +39,8 @@ _BLOCK = re.compile(
 
 PAGES = [*sorted(path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")), "../README.md"]
 
-#: Pages that take minutes even so.
-SLOW = ("guide/detection.md", "guide/models.md", "guide/segmentation.md")
+#: Pages that take minutes even so; and one with the example of README.md.
+SLOW = ("index.md", "guide/detection.md", "guide/models.md", "guide/segmentation.md")
 
 
 def blocks(page):

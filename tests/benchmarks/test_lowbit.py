@@ -37,7 +37,7 @@ def run(output, *arguments):
 @pytest.mark.parametrize(
     "backend, name",
     [
-        ("tensorflow", "comparison/w1a1/denoise affine"),
+        pytest.param("tensorflow", "comparison/w1a1/denoise affine", marks=pytest.mark.slow),
         # backends/test_jax.py is the quick test that Keras on JAX computes the same.
         pytest.param("jax", "rate/0.1/lsq", marks=pytest.mark.slow),
     ],

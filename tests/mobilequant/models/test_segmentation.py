@@ -98,8 +98,15 @@ def test_a_built_backbone_becomes_a_part_of_the_model():
     assert RASPP(own, 3).output_shape == (None, *SIZE[:2], 3)
 
 
-@pytest.mark.parametrize("target", ["phone", "edgetpu"])
-@pytest.mark.parametrize("head", [LRASPP, RASPP])
+@pytest.mark.parametrize(
+    ("head", "target"),
+    [
+        (LRASPP, "phone"),
+        (RASPP, "edgetpu"),
+        pytest.param(LRASPP, "edgetpu", marks=pytest.mark.slow),
+        pytest.param(RASPP, "phone", marks=pytest.mark.slow),
+    ],
+)
 def test_files_agree_with_keras(head, target, tmp_path):
     keras.utils.set_random_seed(0)
     model = trained(head("MobileNetV2", 3, filters=32, **SMALL))

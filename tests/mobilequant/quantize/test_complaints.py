@@ -48,7 +48,9 @@ def test_a_nested_backbone_is_taken(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["MobileNetV3Small", pytest.param("MobileNetV3Large", marks=pytest.mark.slow)]
+    "name",
+    # test_garden.py quantizes, converts and compares the small one, after a shorter training.
+    [pytest.param(f"MobileNetV3{size}", marks=pytest.mark.slow) for size in ("Small", "Large")],
 )
 def test_keras_and_the_file_of_mobilenet_v3_agree_after_training(name, tmp_path):
     """TFMOT: hard-swish is refused, or the file's outputs are far from those of Keras."""

@@ -50,9 +50,13 @@ def images(count, seed=0):
 #: Models made of the blocks of a smaller one, or of `short_hybrid`; benchmarks/garden.py measures
 #: them at full size.
 OF_THE_SAME_BLOCKS = (
+    "MobileNetMultiAVG",
     "MobileNetMultiAVGSeg",
+    "MobileNetMultiMAX",
     "MobileNetMultiMAXSeg",
+    "MobileNetV3Large",
     "MobileNetV4ConvLarge",
+    "MobileNetV4ConvMedium",
     "MobileNetV4ConvMediumSeg",
     "MobileNetV4HybridLarge",
     "MobileNetV4HybridMedium",
@@ -101,7 +105,9 @@ def test_every_model_agrees_with_its_file(name, tmp_path):
         assert result.span > 50
 
 
-@pytest.mark.parametrize("name", ["MobileNetV3Large", "MobileNetV3Small"])
+@pytest.mark.parametrize(
+    "name", [pytest.param("MobileNetV3Large", marks=pytest.mark.slow), "MobileNetV3Small"]
+)
 def test_minimalistic_models_agree_too(name, tmp_path):
     model = after_a_short_training(GARDEN[name], minimalistic=True)
     qmodel = mq.calibrate(mq.quantize(model), images(8), verbose=0)
@@ -122,7 +128,7 @@ def test_the_edge_tpu_takes_every_model_but_those_with_attention():
     assert all("BATCH_MATMUL" in message for message in refused.values())
 
 
-@pytest.mark.parametrize("padding", ["same", "symmetric"])
+@pytest.mark.parametrize("padding", [pytest.param("same", marks=pytest.mark.slow), "symmetric"])
 def test_backbones_give_every_level_as_integers(padding, tmp_path):
     keras.utils.set_random_seed(0)
     model = mq.models.MobileNetV3Small(

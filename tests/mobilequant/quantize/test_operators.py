@@ -88,7 +88,12 @@ def images(count=32, seed=0):
 
 
 @pytest.mark.parametrize(
-    ("recipe", "estimator"), [("w8a8", "denoise"), ("w4a8", "ste"), ("w8a8", "lsq")]
+    ("recipe", "estimator"),
+    [
+        ("w8a8", "denoise"),
+        ("w4a8", "ste"),
+        pytest.param("w8a8", "lsq", marks=pytest.mark.slow),
+    ],
 )
 def test_every_tensor_of_the_file_equals_keras_after_training(recipe, estimator, tmp_path):
     qmodel = mq.calibrate(
