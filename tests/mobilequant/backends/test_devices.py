@@ -4,6 +4,9 @@ import device_cases
 import numpy as np
 import pytest
 
+#: Each engine compiles every case for one device and for two, which takes minutes.
+pytestmark = pytest.mark.slow
+
 ENGINES = ["tensorflow", "jax"]
 SPLITS = list(device_cases.SPLITS)
 

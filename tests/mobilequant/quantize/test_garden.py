@@ -116,6 +116,7 @@ def test_minimalistic_models_agree_too(name, tmp_path):
     assert tflite_tools.verify(qmodel, tmp_path / "m.tflite", images(4, seed=1)).equal == 1
 
 
+@pytest.mark.slow  # builds the whole garden
 def test_the_edge_tpu_takes_every_model_but_those_with_attention():
     refused = {}
     for name, builder in GARDEN.items():

@@ -32,6 +32,7 @@ def error(model, qmodel, x):
     return np.sqrt(np.mean((wanted - found) ** 2)) / wanted.std()
 
 
+@pytest.mark.slow  # its layers have tests of their own
 def test_a_unet(tmp_path):
     """Segmentation with skip connections, transposed convolutions and logits at image size."""
     keras.utils.set_random_seed(0)
@@ -67,6 +68,7 @@ def test_a_unet(tmp_path):
     assert close < 0.1
 
 
+@pytest.mark.slow  # test_layers_attention.py has a block of one
 def test_a_small_vision_transformer(tmp_path):
     """Patches, a position embedding, a class token's place taken by pooling, pre-norm blocks."""
     keras.utils.set_random_seed(0)
