@@ -206,6 +206,11 @@ class FoldedLayer(QuantizedLayer):
         """`flat_kernel` back in the layout of the layer."""
         return flat
 
+    def set_flat_kernel(self, flat):
+        """Changes the weights of the layer, laid out as `flat_kernel`."""
+        kernel = self.layer.kernel
+        kernel.assign(ops.reshape(self.restore_kernel(flat), kernel.shape))
+
     def product(self, x, kernel):
         """The linear part in float."""
         raise NotImplementedError
@@ -281,7 +286,7 @@ class FoldedLayer(QuantizedLayer):
             flat = self.weight_quantizer.simulate(flat)
             if self.input_quantizer is not None:
                 self.input_quantizer.observe(x, observation_method())
-        return self._infer(x, flat)
+        return self.infer_with(x, flat)
 
     def simulate(self, x):
         on = self.output_quantizer.ready()
@@ -291,9 +296,10 @@ class FoldedLayer(QuantizedLayer):
         flat = self.flat_kernel()
         if "weights" in (simulated_parts() or PARTS):
             flat = self.weight_quantizer.simulate(flat, on)
-        return self.output_quantizer.infer(self._infer(x, flat))
+        return self.output_quantizer.infer(self.infer_with(x, flat))
 
-    def _infer(self, x, flat):
+    def infer_with(self, x, flat):
+        """Inference in float with another kernel, laid out as `flat_kernel`."""
         y = self.product(x, self.restore_kernel(flat))
         observer = observer_of_normalization()
         if observer and self.normalization is not None:

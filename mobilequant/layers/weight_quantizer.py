@@ -56,7 +56,7 @@ class WeightQuantizer(keras.layers.Layer):
         """Makes the variables; a learned range starts from `kernel`, see `Scheme.range`."""
         if self.scheme.range == "learned":
             kernel = ops.convert_to_tensor(kernel)
-            low, high = weight_range(kernel, self.scheme, self._axes(kernel), self._mask(kernel))
+            low, high = weight_range(kernel, self.scheme, self._axes(kernel), self.mask(kernel))
             affine = self.scheme.grid == "affine"
             span = (high - low) if affine else high
             unit = ops.maximum(span / step_count(self.scheme), 1e-8)
@@ -104,6 +104,17 @@ class WeightQuantizer(keras.layers.Layer):
         learned, share = self._range(kernel), self._share()
         return levels(kernel, self.scheme, learned=learned, share=share)
 
+    def mask(self, kernel):
+        """Ones where a weight stays, zeros where sparsity drops it; None without sparsity."""
+        if self.scheme.sparsity is None:
+            return None
+        return sparsity_mask(kernel, self.scheme, self._share())
+
+    def learned_step(self, kernel):
+        """The learned distance of two integers, one or one a channel."""
+        _, span = self._range(kernel, exact=True)
+        return ops.reshape(span / step_count(self.scheme), self.step.shape[-1:])
+
     def get_config(self):
         return {**super().get_config(), "scheme": self.scheme.get_config()}
 
@@ -114,11 +125,6 @@ class WeightQuantizer(keras.layers.Layer):
 
     def _axes(self, kernel):
         return group_axes(len(kernel.shape), self.scheme.granularity)
-
-    def _mask(self, kernel):
-        if self.scheme.sparsity is None:
-            return None
-        return sparsity_mask(kernel, self.scheme, self._share())
 
     def _share(self):
         if not self.scheme.sparsity_ramp or not self.built:

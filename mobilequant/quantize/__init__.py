@@ -4,6 +4,7 @@ from mobilequant.quantize.calibration import calibrate
 from mobilequant.quantize.freezing import freeze
 from mobilequant.quantize.inference import infer_integers, infer_tensors
 from mobilequant.quantize.recipe import Recipe
+from mobilequant.quantize.reconstruction import reconstruct
 from mobilequant.quantize.rules import Rule, Unsupported, clone_layer, register_rule
 from mobilequant.quantize.sensitivity import sensitivity
 from mobilequant.quantize.sensitivity_report import LayerCost, Sensitivity
@@ -22,6 +23,7 @@ __all__ = [
     "infer_integers",
     "infer_tensors",
     "quantize",
+    "reconstruct",
     "register_rule",
     "sensitivity",
     "set_phase",

@@ -7,10 +7,10 @@ import numpy as np
 from keras import ops
 
 from mobilequant.layers import FoldedLayer, QuantizedSoftmax
-from mobilequant.layers.activation_quantizer import FLOAT, PARTS, QUANTIZED, simulating
+from mobilequant.layers.activation_quantizer import PARTS, simulating
 from mobilequant.quantize.batches import check_batch, in_batches, inputs_of
 from mobilequant.quantize.sensitivity_report import LayerCost, Sensitivity
-from mobilequant.quantize.state import quantized_layers
+from mobilequant.quantize.state import assign_phase, keeping_phases, quantized_layers
 
 MODES = ("only", "except")
 
@@ -78,34 +78,25 @@ def sensitivity(
     batches = _kept(qmodel, data, batch_size, steps, labelled=metric is not None)
     probe = _Probe(qmodel, batches, measure)
     everything = [layer for layer in quantized_layers(qmodel) if layer.quantizers]
-    phases = [
-        (q.phase, int(ops.convert_to_numpy(q.phase)))
-        for layer in everything
-        for q in layer.quantizers
-    ]
     progress = keras.utils.Progbar(
         len(members) + 2, verbose=1 if verbose in ("auto", 1, True) else 0
     )
     rows = []
-    try:
-        with simulating(parts):
-            _switch(everything, FLOAT)
-            in_float = probe.reference()
-            progress.update(1)
-            _switch(members, QUANTIZED)
-            whole = probe.run()
-            progress.update(2)
-            usual, other = (FLOAT, QUANTIZED) if mode == "only" else (QUANTIZED, FLOAT)
-            _switch(members, usual)
-            for layer in members:
-                _switch([layer], other)
-                error, figure = probe.run()
-                _switch([layer], usual)
-                rows.append(LayerCost.of(layer, parts, error, figure))
-                progress.update(len(rows) + 2)
-    finally:
-        for variable, phase in phases:
-            variable.assign(phase)
+    with keeping_phases(everything), simulating(parts):
+        assign_phase(everything, "float")
+        in_float = probe.reference()
+        progress.update(1)
+        assign_phase(members, "quantized")
+        whole = probe.run()
+        progress.update(2)
+        usual, other = ("float", "quantized") if mode == "only" else ("quantized", "float")
+        assign_phase(members, usual)
+        for layer in members:
+            assign_phase([layer], other)
+            error, figure = probe.run()
+            assign_phase([layer], usual)
+            rows.append(LayerCost.of(layer, parts, error, figure))
+            progress.update(len(rows) + 2)
     return Sensitivity(
         model=qmodel.name,
         mode=mode,
@@ -198,12 +189,6 @@ def _has_weights(layer):
     if not isinstance(layer, FoldedLayer):
         return False
     return layer.weight_scheme.quantized or layer.weight_scheme.sparsity is not None
-
-
-def _switch(layers, phase):
-    for layer in layers:
-        for quantizer in layer.quantizers:
-            quantizer.phase.assign(phase)
 
 
 def _before_softmax(tensor):

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+
+from keras import ops
+
 from mobilequant.layers.activation_quantizer import FLOAT, FROZEN, QUANTIZED
 from mobilequant.layers.base import QuantizedLayer
 
@@ -38,6 +42,26 @@ def set_phase(qmodel, phase: str):
             raise ValueError(
                 f"Layer {unknown[0]!r} has no range to freeze; train or calibrate the model first."
             )
+    assign_phase(members, phase)
+
+
+@contextlib.contextmanager
+def keeping_phases(members):
+    """Puts the phases of quantized layers back at the end."""
+    phases = [
+        (quantizer.phase, int(ops.convert_to_numpy(quantizer.phase)))
+        for layer in members
+        for quantizer in layer.quantizers
+    ]
+    try:
+        yield
+    finally:
+        for variable, phase in phases:
+            variable.assign(phase)
+
+
+def assign_phase(members, phase: str):
+    """Switches quantized layers, whether or not they have ranges."""
     for layer in members:
         for quantizer in layer.quantizers:
             quantizer.phase.assign(PHASES[phase])

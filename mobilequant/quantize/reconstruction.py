@@ -1,0 +1,353 @@
+"""`reconstruct`: weights of few bits that give, block by block, what the float weights gave."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import keras
+import numpy as np
+from keras import ops
+
+from mobilequant.layers import FoldedLayer
+from mobilequant.layers.activation_quantizer import observing
+from mobilequant.layers.base import describe
+from mobilequant.quantize.batches import check_batch, in_batches, inputs_of
+from mobilequant.quantize.blocks import blocks_of
+from mobilequant.quantize.graph import flat_graph
+from mobilequant.quantize.state import assign_phase, keeping_phases, quantized_layers
+from mobilequant.quantizers import TERNARY
+from mobilequant.quantizers.learned_rounding import (
+    indecision,
+    least_error_step,
+    neighbours,
+    soft_share,
+    soft_start,
+)
+
+#: What a weight that has not decided costs, beside an error as large as the variance of one
+#: channel; over which share of the steps it costs nothing; and the sharpness of that cost at the
+#: beginning and at the end (arXiv:2102.05426, section 4 and its code).
+INDECISION, WARMUP, SHARPNESS = 0.02, 0.2, (20.0, 2.0)
+
+#: Images of a step: as many as give so many places of a block's largest tensor, within limits.
+PLACES, IMAGES = 25_000, (2, 32)
+
+
+def reconstruct(
+    qmodel, data, *, steps=1000, learning_rate=0.02, batch_size=32, seed=0, verbose="auto"
+):
+    """Learns how the weights of few bits are rounded, from images without labels.
+
+    A block of layers after the other (a residual block, say) learns to give what it gave with
+    float weights, from inputs as the quantized blocks before it make them: each weight goes to
+    the integer above or below, whichever makes up best for the rounding of the others (BRECQ, Li
+    et al. 2021, arXiv:2102.05426, with AdaRound, arXiv:2004.10568). For a network that was
+    trained in float and has no time to be trained again: some hundred images and some minutes.
+    Nothing else changes, batch normalization neither: call `calibrate` afterwards, without
+    `batch_norm`.
+
+    The weights of less than 8 bits take part, with a linear grid and one scale a tensor or a
+    channel; others are rounded to the nearest. Their range becomes "minmax", that of the new
+    weights, which lie on their grid: the scale is the one that errs least. (A learned range stays
+    as it is.)
+
+    What each block takes and gives for all the data is kept in memory, in float32: for 250 images
+    of 224×224 and a MobileNet, 1.5 GB at most.
+
+    Args:
+        qmodel: What `quantize` returned, with the weights that float training left.
+        data: As for `calibrate`: an array, a `tf.data.Dataset` or an iterable of batches, once
+            through. Some hundred images like those of the training, and augmented ones.
+        steps: Training steps a block.
+        learning_rate: Of Adam, for the variables that decide (see `soft_share`).
+        batch_size: Images a batch where `data` is an array.
+        seed: Of the order of the images.
+        verbose: "auto" or 1 shows a progress bar, 0 is silent.
+
+    Returns:
+        `qmodel`, with new weights. If anything goes wrong, its former ones stay.
+
+    Raises:
+        ValueError: A model that is not quantized, that has no weights of less than 8 bits, or
+            such of another grid; no data, NaN or infinite values, a shape that the model does not
+            take; an argument out of range.
+
+    Example:
+        qmodel = mq.quantize(model, "w4a8")
+        mq.reconstruct(qmodel, images)
+        mq.calibrate(qmodel, images)
+    """
+    if not isinstance(steps, int) or steps < 1:
+        raise ValueError(f"steps is how many training steps a block takes, 1 or more, not {steps}.")
+    if not 0 < learning_rate < math.inf:
+        raise ValueError(f"learning_rate must be above 0, not {learning_rate!r}.")
+    learners = _learners(qmodel)
+    graph = flat_graph(qmodel)
+    values = _gathered(qmodel, graph, data, batch_size)
+    blocks = blocks_of(graph)
+    streams = _Streams(qmodel, values)
+    random = np.random.default_rng(seed)
+    former = [(layer, layer.layer.get_weights(), layer.weight_scheme) for layer in learners]
+    progress = keras.utils.Progbar(len(blocks), verbose=1 if verbose in ("auto", 1, True) else 0)
+    try:
+        for number, block in enumerate(blocks, 1):
+            targets = streams.in_float(block)
+            inside = {id(call.layer) for call in block.calls}
+            kernels = [SoftKernel(layer) for layer in learners if id(layer) in inside]
+            if kernels and targets:
+                _learn(block, kernels, streams, targets, steps, learning_rate, random)
+                for kernel in kernels:
+                    kernel.decide(qmodel)
+            error = streams.advance(block, targets, blocks[number:])
+            progress.update(number, values=[("error", error)], finalize=number == len(blocks))
+    except BaseException:
+        for layer, weights, scheme in former:
+            layer.layer.set_weights(weights)
+            _use_scheme(qmodel, layer, scheme)
+        raise
+    return qmodel
+
+
+class SoftKernel:
+    """A kernel whose weights lie between two integers, and learn which one to take.
+
+    Args:
+        layer: The `FoldedLayer` whose kernel it stands for.
+
+    Attributes:
+        layer: The same.
+        variable: What is trained, a number a weight.
+    """
+
+    def __init__(self, layer):
+        self.layer = layer
+        scheme = layer.weight_scheme
+        kernel = ops.convert_to_numpy(layer.flat_kernel())
+        mask = layer.weight_quantizer.mask(kernel)
+        self._mask = None if mask is None else ops.convert_to_numpy(mask)
+        if scheme.range == "learned":
+            self._step = ops.convert_to_numpy(layer.weight_quantizer.learned_step(kernel))
+        else:
+            self._step = least_error_step(kernel, scheme.bits, self._mask)
+        if scheme.granularity == "tensor" and scheme.range != "learned":
+            self._step = self._step.max()
+        largest = layer.weight_quantizer.largest
+        f = kernel / self._step
+        self._below, self._gap, share = neighbours(f, scheme.bits)
+        # The ends of the grid stay where they are, so that it is found again.
+        self._pinned = np.abs(f) >= largest * (1 - 1e-6)
+        self._ridge = scheme.ridge if scheme.estimator == "denoise" else 0.0
+        self._share = share
+        self.variable = keras.Variable(soft_start(share), dtype="float32", name="share")
+
+    def now(self):
+        """The kernel as it is now, and how far up its weights went."""
+        share = ops.where(self._pinned, self._share, soft_share(self.variable))
+        return self._kernel(share), share
+
+    def decide(self, qmodel):
+        """Gives the layer the integers that are nearer, and the range that finds them again."""
+        share = ops.convert_to_numpy(soft_share(self.variable)) >= 0.5
+        share = np.where(self._pinned, self._share >= 0.5, share)
+        integers = self._integers(share.astype("float32"))
+        layer = self.layer
+        layer.set_flat_kernel(ops.convert_to_numpy(integers) * self._step)
+        if layer.weight_scheme.range != "learned":
+            scheme = dataclasses.replace(layer.weight_scheme, range="minmax", range_width=None)
+            _use_scheme(qmodel, layer, scheme)
+
+    def _integers(self, share):
+        integers = self._below + self._gap * share
+        return integers if self._mask is None else integers * self._mask
+
+    def _kernel(self, share):
+        integers = self._integers(share)
+        axes = list(range(len(integers.shape) - 1))
+        if self.layer.weight_scheme.granularity == "tensor":
+            axes = None
+        # What the ridge regression will make of the scale.
+        square = ops.mean(ops.square(ops.stop_gradient(integers)), axis=axes)
+        return integers * (self._step * square / ops.maximum(square + self._ridge, 1e-12))
+
+
+class RoundingBlock(keras.Model):
+    """A block that learns how to round."""
+
+    def __init__(self, block, kernels, steps):
+        super().__init__(dtype="float32")
+        # Layers of another model, out of Keras' sight.
+        self._now = lambda: [(id(kernel.layer), *kernel.now()) for kernel in kernels]
+        self._learned = [kernel.variable for kernel in kernels]
+        self._total = steps
+        self.done = self.add_weight(name="done", shape=(), initializer="zeros", trainable=False)
+        self._run = lambda values, soft: _run(block, values, soft)
+
+    def call(self, tensors, training=None):
+        soft, undecided = {}, 0.0
+        progress = self.done / self._total
+        past = ops.clip((progress - WARMUP) / (1.0 - WARMUP), 0.0, 1.0)
+        start, end = SHARPNESS
+        sharpness = end + (start - end) * 0.5 * (1.0 + ops.cos(math.pi * past))
+        for key, soft[key], share in self._now():
+            undecided += indecision(share, sharpness)
+        if training:
+            self.add_loss(ops.where(progress >= WARMUP, INDECISION, 0.0) * undecided)
+            self.done.assign(self.done + 1.0)
+        return self._run(tensors, soft)
+
+
+class _Samples(keras.utils.PyDataset):
+    """Random batches of what a block takes and gives."""
+
+    def __init__(self, inputs, targets, size, steps, random):
+        super().__init__()
+        self._inputs, self._targets = inputs, targets
+        self._order = random.integers(0, len(targets[0]), (steps, size))
+
+    def __len__(self):
+        return len(self._order)
+
+    def __getitem__(self, index):
+        chosen = self._order[index]
+        return tuple(x[chosen] for x in self._inputs), tuple(y[chosen] for y in self._targets)
+
+
+class _Streams:
+    """What all images are at the place where one block ends: in float, and quantized."""
+
+    def __init__(self, qmodel, values):
+        self._members = quantized_layers(qmodel)
+        self.float, self.quantized = dict(values), dict(values)
+
+    def in_float(self, block):
+        """What a block gives with float weights, in the order of its outputs."""
+        with keeping_phases(self._members):
+            assign_phase(self._members, "float")
+            return _in_parts(block, self.float)
+
+    def advance(self, block, targets, rest):
+        """Goes behind a block; returns the error of what it gives, as a share of its variance."""
+        with observing(_ignore):
+            found = _in_parts(block, self.quantized)
+        self.float |= {id(t): x for t, x in zip(block.outputs, targets, strict=True)}
+        self.quantized |= {id(t): x for t, x in zip(block.outputs, found, strict=True)}
+        needed = {id(tensor) for other in rest for tensor in other.inputs}
+        for stream in (self.float, self.quantized):
+            for key in [key for key in stream if key not in needed]:
+                del stream[key]
+        errors = [
+            float(np.mean(np.square(x - y))) / variance
+            for x, y, variance in zip(found, targets, map(_variance, targets), strict=True)
+        ]
+        return float(np.mean(errors)) if errors else 0.0
+
+
+def _learn(block, kernels, streams, targets, steps, learning_rate, random):
+    inputs = [streams.quantized[id(tensor)] for tensor in block.inputs]
+    places = max([math.prod(tensor.shape[1:-1]) for call in block.calls for tensor in call.outputs])
+    size = int(np.clip(PLACES // places, *IMAGES))
+    learner = RoundingBlock(block, kernels, steps)
+    losses = tuple(_error(_variance(target), target.shape[-1]) for target in targets)
+    learner.compile(keras.optimizers.Adam(learning_rate), losses, jit_compile=False)
+    learner.fit(_Samples(inputs, targets, size, steps, random), verbose=0)
+
+
+def _error(variance, channels):
+    """Squared error, in variances of a channel; summed over channels (arXiv:2102.05426, eq. 10)."""
+
+    def error(target, found):
+        axes = list(range(1, len(target.shape)))
+        return channels * ops.mean(ops.square(found - target), axis=axes) / variance
+
+    return error
+
+
+def _variance(target):
+    """The variance of a channel, on average."""
+    return max(float(target.var(axis=tuple(range(target.ndim - 1))).mean()), 1e-12)
+
+
+def _run(block, tensors, soft):
+    """A block on values, activations in float, with other kernels in some of its layers."""
+    values = {id(tensor): x for tensor, x in zip(block.inputs, tensors, strict=True)}
+    with observing(_ignore):
+        for call in block.calls:
+            if id(call.layer) in soft:
+                taken = values[id(call.inputs[0])]
+                found = [call.layer.infer_with(taken, soft[id(call.layer)])]
+            else:
+                found = call.infer(values)
+            values |= {id(t): x for t, x in zip(call.outputs, found, strict=True)}
+    return tuple(values[id(tensor)] for tensor in block.outputs)
+
+
+def _in_parts(block, stream, size=32):
+    """A block, as its layers are now, on all images, some at a time."""
+    arrays = [stream[id(tensor)] for tensor in block.inputs]
+    parts = []
+    for start in range(0, len(arrays[0]), size):
+        values = {
+            id(tensor): ops.convert_to_tensor(x[start : start + size])
+            for tensor, x in zip(block.inputs, arrays, strict=True)
+        }
+        for call in block.calls:
+            found = call.infer(values)
+            values |= {id(t): x for t, x in zip(call.outputs, found, strict=True)}
+        parts.append([ops.convert_to_numpy(values[id(tensor)]) for tensor in block.outputs])
+    return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
+
+
+def _ignore(quantizer, x):
+    """Measures nothing: activations flow in float."""
+
+
+def _use_scheme(qmodel, layer, scheme):
+    """Changes the scheme of weights, also where other layers share them."""
+    for member in quantized_layers(qmodel):
+        if isinstance(member, FoldedLayer) and member.layer is layer.layer:
+            member.weight_scheme = member.weight_quantizer.scheme = scheme
+
+
+def _learners(qmodel) -> list[FoldedLayer]:
+    """The layers with weights that learn."""
+    members = quantized_layers(qmodel)
+    if not members:
+        raise ValueError(
+            f"Model {qmodel.name!r} is not quantized; call mobilequant.quantize(model) first."
+        )
+    low = [
+        layer
+        for layer in members
+        if isinstance(layer, FoldedLayer)
+        and not layer.borrows
+        and (layer.weight_scheme.bits == TERNARY or layer.weight_scheme.bits < 8)
+    ]
+    if not low:
+        raise ValueError(
+            f"Model {qmodel.name!r} has no weights of less than 8 bits: there is nothing to learn; "
+            "rounding to the nearest integer does."
+        )
+    for layer in low:
+        scheme = layer.weight_scheme
+        if scheme.grid != "linear" or scheme.granularity == "block":
+            raise ValueError(
+                f"Layer {layer.name!r} has weights of {describe(scheme)}: only linear ones with "
+                "one scale a tensor or a channel learn how to round, such as those of 'w4a8'; "
+                "train the others with fit."
+            )
+    return low
+
+
+def _gathered(qmodel, graph, data, batch_size):
+    """All the data in memory, by the ids of the model's inputs."""
+    batches, _ = in_batches(data, batch_size)
+    kept = []
+    for index, batch in enumerate(batches):
+        inputs = inputs_of(batch)
+        check_batch(qmodel, inputs, index)
+        kept.append([ops.convert_to_numpy(x) for x in keras.tree.flatten(inputs)])
+    if not kept:
+        raise ValueError("The data is empty; give at least one batch of images.")
+    arrays = [np.concatenate(parts).astype("float32") for parts in zip(*kept, strict=True)]
+    return {id(tensor): x for tensor, x in zip(graph.inputs, arrays, strict=True)}
