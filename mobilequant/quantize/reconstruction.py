@@ -25,6 +25,9 @@ from mobilequant.quantizers.learned_rounding import (
     soft_start,
 )
 
+#: Training steps a block.
+STEPS = 1000
+
 #: What a weight that has not decided costs, beside an error as large as the variance of one
 #: channel; over which share of the steps it costs nothing; and the sharpness of that cost at the
 #: beginning and at the end (arXiv:2102.05426, section 4 and its code).
@@ -35,7 +38,7 @@ PLACES, IMAGES = 25_000, (2, 32)
 
 
 def reconstruct(
-    qmodel, data, *, steps=1000, learning_rate=0.02, batch_size=32, seed=0, verbose="auto"
+    qmodel, data, *, steps=STEPS, learning_rate=0.02, batch_size=32, seed=0, verbose="auto"
 ):
     """Learns how the weights of few bits are rounded, from images without labels.
 
@@ -89,7 +92,8 @@ def reconstruct(
     streams = _Streams(qmodel, values)
     random = np.random.default_rng(seed)
     former = [(layer, layer.layer.get_weights(), layer.weight_scheme) for layer in learners]
-    progress = keras.utils.Progbar(len(blocks), verbose=1 if verbose in ("auto", 1, True) else 0)
+    shown = 1 if verbose in ("auto", 1, True) else 0
+    progress = keras.utils.Progbar(len(blocks), verbose=shown, stateful_metrics=["error"])
     try:
         for number, block in enumerate(blocks, 1):
             targets = streams.in_float(block)
@@ -189,7 +193,8 @@ class RoundingBlock(keras.Model):
         past = ops.clip((progress - WARMUP) / (1.0 - WARMUP), 0.0, 1.0)
         start, end = SHARPNESS
         sharpness = end + (start - end) * 0.5 * (1.0 + ops.cos(math.pi * past))
-        for key, soft[key], share in self._now():
+        for key, kernel, share in self._now():
+            soft[key] = kernel
             undecided += indecision(share, sharpness)
         if training:
             self.add_loss(ops.where(progress >= WARMUP, INDECISION, 0.0) * undecided)
@@ -249,8 +254,11 @@ def _learn(block, kernels, streams, targets, steps, learning_rate, random):
     size = int(np.clip(PLACES // places, *IMAGES))
     learner = RoundingBlock(block, kernels, steps)
     losses = tuple(_error(_variance(target), target.shape[-1]) for target in targets)
-    learner.compile(keras.optimizers.Adam(learning_rate), losses, jit_compile=False)
-    learner.fit(_Samples(inputs, targets, size, steps, random), verbose=0)
+    # XLA takes long to compile on a CPU, and without it JAX takes long for every step.
+    compiled = keras.backend.backend() == "jax"
+    learner.compile(keras.optimizers.Adam(learning_rate), losses, jit_compile=compiled)
+    samples = _Samples(inputs, targets, size, steps, random)
+    learner.fit(samples, shuffle=False, verbose=0)
 
 
 def _error(variance, channels):

@@ -59,7 +59,7 @@ def test_tables_of_the_parser_are_those_of_the_library():
     from mobilequant import models, targets
     from mobilequant.cli import arguments, tasks
     from mobilequant.cli.commands import calibrate, train
-    from mobilequant.quantize import calibration
+    from mobilequant.quantize import calibration, reconstruction
     from mobilequant.quantizers.scheme import ESTIMATORS
     from mobilequant.training import fit
 
@@ -70,6 +70,7 @@ def test_tables_of_the_parser_are_those_of_the_library():
         assert options["image_size"] == (tasks.TASKS[task].IMAGE_SIZE,) * 2
     assert train.HEADS["segmentation"] == tuple(tasks.segmentation.HEADS)
     assert calibrate.METHODS == calibration.METHODS
+    assert calibrate.STEPS == reconstruction.STEPS
     assert set(train.MODELS) == set(models.GARDEN) and train.DEFAULT_MODEL in train.MODELS
     assert set(train.OPTIMIZERS) == set(fit.LEARNING_RATES)
 
@@ -110,6 +111,21 @@ def test_quantize_without_data_leaves_the_ranges_open(made, tmp_path, capsys):
     code, result, err = run(capsys, *line)
     assert code == 0 and result["calibration_images"] == 0 and "without data" in err
     assert all(q.calibrated for q in quantizers_of(calibrated))
+
+
+def test_calibrate_rounds_weights_block_by_block(made, tmp_path, capsys):
+    path, rounded = tmp_path / "q.keras", tmp_path / "r.keras"
+    run(capsys, "quantize", made / "float.keras", "-o", path, "--recipe", "w4a8")
+    line = ["calibrate", path, "--data", "digits", "--images", 24, "-o", rounded]
+    code, result, err = run(capsys, *line, "--reconstruct", 2)
+    assert code == 0 and result["reconstruct"] == 2 and "block by block, on 24 images" in err
+    assert main(["convert", str(rounded), "-o", str(tmp_path / "r.tflite")]) == 0
+    capsys.readouterr()
+    assert main([*map(str, line), "--reconstruct", "--batch-norm"]) == 2
+    assert "leave out --batch-norm" in capsys.readouterr().err
+    line = ["calibrate", path, "--method", "data_free", "-o", rounded, "--reconstruct"]
+    assert main([*map(str, line)]) == 2
+    assert "--reconstruct needs images" in capsys.readouterr().err
 
 
 def test_sensitivity(made, tmp_path, capsys):
