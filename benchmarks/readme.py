@@ -209,13 +209,11 @@ def deploy(results, settings):
             )
         )
     return (
-        f"**Deployment**, the same network: {settings['distilled_on']} sample images to distil "
-        f"from float without labels ({settings['steps']} steps), "
-        f"{settings['calibrated_on']} of them for ranges, "
-        f"{settings['measured_on']} others to measure on; all files in one run, in turn. "
-        "w4a8* is w4a8 with depthwise kernels at 8 bits and ranges that hold all weights; GPTQ "
-        "([arXiv:2210.17323](https://arxiv.org/abs/2210.17323)) rounds weights so that their "
-        "errors make up for one another (`benchmarks/deploy/rounding.py`); "
+        f"**Deployment**, the same network: {settings['learned_on']} sample images without labels, "
+        f"{settings['calibrated_on']} of them for ranges, {settings['measured_on']} others to "
+        "measure on; all files in one run, in turn. Reconstructed: `mq.reconstruct`, each block "
+        f"learns from the float network how its weights are rounded, in {settings['steps']:,} "
+        "steps. w4a8* is w4a8 with depthwise kernels at 8 bits and ranges that hold all weights; "
         "ai-edge-quantizer's are its recipes as they come, without training\n\n" + markdown(rows)
     )
 

@@ -4,11 +4,11 @@
     python benchmarks/deploy --limit 16 --steps 2 --runs 5 --output /tmp/deploy.json    # a trial
     python benchmarks/deploy --list           # what it would do, and for how long
 
-One float network, the 500 sample images in ../shared: every second one is for calibration and for
-distillation from the float network, without labels; the others are what accuracy is measured on.
-Every file is measured in the same run: bytes on disk and as zlib compresses them, top-1, latency
-on one thread, the files in turn. Stages are kept in build/benchmarks/deploy and training that was
-interrupted goes on with the epoch where it was. Writes results/deploy.json.
+One float network, the 500 sample images in ../shared: every second one, without its label, is for
+ranges and for weights that learn from the float network, block by block; the others are what
+accuracy is measured on. Every file is measured in the same run: bytes on disk and as zlib
+compresses them, top-1, latency on one thread, the files in turn. Networks that were quantized are
+kept in build/benchmarks/deploy for a run that was interrupted. Writes results/deploy.json.
 """
 
 from __future__ import annotations
@@ -23,18 +23,15 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "benchmarks"), str(ROOT)]
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-#: Seconds of a training step of 16 images and of what comes before and after, on 2 idle cores.
-STEP_SECONDS, OTHER_MINUTES = 2.0, 8
+#: Seconds that a step of each of the blocks takes, of two networks, and minutes for the rest.
+STEP_SECONDS, OTHER_MINUTES = 1.0, 8
 
 
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--steps", type=int, default=250, help="steps of each distillation")
-    parser.add_argument("--batch-size", type=int, default=16)
-    parser.add_argument("--learning-rate", type=float, default=5e-5)
-    parser.add_argument("--temperature", type=float, default=4.0, help="of softened probabilities")
+    parser.add_argument("--steps", type=int, default=1000, help="in which a block learns")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--limit", type=int, default=500, help="images in all")
     parser.add_argument("--runs", type=int, default=100, help="timed runs of each file")
@@ -46,7 +43,7 @@ def main():
 
     minutes = OTHER_MINUTES + arguments.steps * STEP_SECONDS / 60
     print(
-        f"A distillation of {arguments.steps} steps, {arguments.limit} images, "
+        f"{arguments.steps} steps a block, {arguments.limit} images, "
         f"{len(files.NAMES)} files; about {minutes:.0f} minutes on 2 idle cores.",
         flush=True,
     )
@@ -88,7 +85,7 @@ def measure(arguments):
         key: value for key, value in vars(arguments).items() if key not in ("list", "output")
     }
     settings |= {
-        "distilled_on": len(unlabelled),
+        "learned_on": len(unlabelled),
         "calibrated_on": min(files.CALIBRATION, len(unlabelled)),
         "measured_on": len(held_out),
     }

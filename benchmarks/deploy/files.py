@@ -10,8 +10,7 @@ import tempfile
 import common
 import keras
 import numpy as np
-from deploy.distillation import CALIBRATION, calibrated, distilled
-from deploy.rounding import round_pointwise
+from deploy.quantized import CALIBRATION, METHODS, kept
 
 import mobilequant as mq
 import tflite_tools
@@ -24,8 +23,8 @@ CORALS = "reference/imagenet/tf2_mobilenet_v2_1.0_224_ptq.tflite"
 
 #: Weights of 4 bits, the first and the last layer at 8 as in every named recipe. Depthwise kernels
 #: are 2 in 100 of the weights and stay a byte each in the file: at 8 bits they cost nothing. Ranges
-#: hold all weights: what was trained in float has outliers that matter, which the named recipe's
-#: ranges clip (found on the images without labels).
+#: hold all weights, where they are not learned: what was trained in float has outliers that
+#: matter, which the named recipe's ranges clip (found on the images without labels).
 W4A8 = mq.Recipe(
     weights=mq.Scheme(bits=4, range="minmax"),
     overrides={"first": "w8a8", "last": "w8a8", "depthwise": "w8a8"},
@@ -34,20 +33,23 @@ W4A8 = mq.Recipe(
 
 FLOAT, CORAL = "float", "Coral's int8"
 
-#: Ours without training: recipe, whether weights are rounded together, and whether batch
-#: normalization is measured anew.
-CALIBRATED = {
-    "w8a8, calibrated": ("w8a8", False, False),
-    "w4a8, calibrated": ("w4a8", False, False),
-    "w4a8, calibrated with batch_norm": ("w4a8", False, True),
-    f"{W4A8.name}, calibrated with batch_norm": (W4A8, False, True),
-    f"{W4A8.name}, GPTQ, calibrated with batch_norm": (W4A8, True, True),
-}
-
-#: Ours with training: the target of each file.
-DISTILLED = {
-    f"{W4A8.name}, GPTQ, distilled": "phone",
-    f"{W4A8.name}, GPTQ, distilled, INT4": "phone-int4",
+#: Ours: recipe, how it is quantized, and the target of the file.
+OURS = {
+    f"{getattr(recipe, 'name', recipe)}, {method}{', INT4' if target == 'phone-int4' else ''}": (
+        recipe,
+        method,
+        target,
+    )
+    for recipe, method, target in (
+        ("w8a8", METHODS[0], "phone"),
+        ("w4a8", METHODS[0], "phone"),
+        ("w4a8", METHODS[1], "phone"),
+        ("w4a8", METHODS[2], "phone"),
+        (W4A8, METHODS[0], "phone"),
+        (W4A8, METHODS[1], "phone"),
+        (W4A8, METHODS[2], "phone"),
+        (W4A8, METHODS[2], "phone-int4"),
+    )
 }
 
 #: ai-edge-quantizer's, by the names of its worker's files.
@@ -61,7 +63,7 @@ PACKAGE = "ai-edge-quantizer>=0.10,<0.11"
 
 
 #: All files, in the order of the results.
-NAMES = [FLOAT, *CALIBRATED, *DISTILLED, CORAL, *THEIRS.values()]
+NAMES = [FLOAT, *OURS, CORAL, *THEIRS.values()]
 
 
 def make(arguments, unlabelled) -> dict[str, pathlib.Path]:
@@ -69,33 +71,24 @@ def make(arguments, unlabelled) -> dict[str, pathlib.Path]:
 
     Args:
         arguments: Those of the command line.
-        unlabelled: float32 images, for calibration and distillation.
+        unlabelled: float32 images, for ranges and for learning from the float network.
 
     Returns:
         Their paths, by `NAMES`.
     """
     FOLDER.mkdir(parents=True, exist_ok=True)
-    model, rounded = (
-        mq.models.MobileNetV2(weights=common.SHARED / WEIGHTS, classifier_activation=None)
-        for _ in range(2)
-    )
-    round_pointwise(rounded, model, unlabelled)
+    weights = common.SHARED / WEIGHTS
+    model = mq.models.MobileNetV2(weights=weights, classifier_activation=None)
     made = {FLOAT: _float_file(model), CORAL: common.SHARED / CORALS}
-    seen = unlabelled[:CALIBRATION]
-    for number, (name, (recipe, together, batch_norm)) in enumerate(CALIBRATED.items()):
-        made[name] = FOLDER / f"calibrated_{number}.tflite"
-        start = rounded if together else model
-        qmodel = calibrated(recipe, start, unlabelled, batch_norm=batch_norm)
-        print(
-            tflite_tools.convert(qmodel, made[name], target="phone", samples=seen[:4]), flush=True
-        )
-    print(f"{W4A8.name}: distillation", flush=True)
-    student = distilled("student", W4A8, rounded, model, unlabelled, arguments, FOLDER)
-    for name, target in DISTILLED.items():
-        made[name] = FOLDER / f"student_{target}.tflite"
-        print(
-            tflite_tools.convert(student, made[name], target=target, samples=seen[:4]), flush=True
-        )
+    seen, stages = unlabelled[:CALIBRATION], {}
+    for name, (recipe, method, target) in OURS.items():
+        stage = f"{getattr(recipe, 'name', recipe)} {method}".replace("*", "star").replace(" ", "_")
+        if stage not in stages:
+            print(name, flush=True)
+            stages[stage] = kept(stage, recipe, method, model, unlabelled, arguments, FOLDER)
+        made[name] = FOLDER / f"{stage}_{target}.tflite"
+        report = tflite_tools.convert(stages[stage], made[name], target=target, samples=seen[:4])
+        print(report, flush=True)
     made |= _theirs(made[FLOAT], seen)
     return {name: made[name] for name in NAMES}
 
