@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 
 import keras
@@ -15,15 +14,10 @@ from mobilequant.layers.base import describe
 from mobilequant.quantize.batches import check_batch, in_batches, inputs_of
 from mobilequant.quantize.blocks import blocks_of
 from mobilequant.quantize.graph import flat_graph
+from mobilequant.quantize.soft_kernel import SoftKernel, use_weight_scheme
 from mobilequant.quantize.state import assign_phase, keeping_phases, quantized_layers
 from mobilequant.quantizers import TERNARY
-from mobilequant.quantizers.learned_rounding import (
-    indecision,
-    least_error_step,
-    neighbours,
-    soft_share,
-    soft_start,
-)
+from mobilequant.quantizers.learned_rounding import indecision
 
 #: Training steps a block.
 STEPS = 1000
@@ -108,71 +102,9 @@ def reconstruct(
     except BaseException:
         for layer, weights, scheme in former:
             layer.layer.set_weights(weights)
-            _use_scheme(qmodel, layer, scheme)
+            use_weight_scheme(qmodel, layer, scheme)
         raise
     return qmodel
-
-
-class SoftKernel:
-    """A kernel whose weights lie between two integers, and learn which one to take.
-
-    Args:
-        layer: The `FoldedLayer` whose kernel it stands for.
-
-    Attributes:
-        layer: The same.
-        variable: What is trained, a number a weight.
-    """
-
-    def __init__(self, layer):
-        self.layer = layer
-        scheme = layer.weight_scheme
-        kernel = ops.convert_to_numpy(layer.flat_kernel())
-        mask = layer.weight_quantizer.mask(kernel)
-        self._mask = None if mask is None else ops.convert_to_numpy(mask)
-        if scheme.range == "learned":
-            self._step = ops.convert_to_numpy(layer.weight_quantizer.learned_step(kernel))
-        else:
-            self._step = least_error_step(kernel, scheme.bits, self._mask)
-        if scheme.granularity == "tensor" and scheme.range != "learned":
-            self._step = self._step.max()
-        largest = layer.weight_quantizer.largest
-        f = kernel / self._step
-        self._below, self._gap, share = neighbours(f, scheme.bits)
-        # The ends of the grid stay where they are, so that it is found again.
-        self._pinned = np.abs(f) >= largest * (1 - 1e-6)
-        self._ridge = scheme.ridge if scheme.estimator == "denoise" else 0.0
-        self._share = share
-        self.variable = keras.Variable(soft_start(share), dtype="float32", name="share")
-
-    def now(self):
-        """The kernel as it is now, and how far up its weights went."""
-        share = ops.where(self._pinned, self._share, soft_share(self.variable))
-        return self._kernel(share), share
-
-    def decide(self, qmodel):
-        """Gives the layer the integers that are nearer, and the range that finds them again."""
-        share = ops.convert_to_numpy(soft_share(self.variable)) >= 0.5
-        share = np.where(self._pinned, self._share >= 0.5, share)
-        integers = self._integers(share.astype("float32"))
-        layer = self.layer
-        layer.set_flat_kernel(ops.convert_to_numpy(integers) * self._step)
-        if layer.weight_scheme.range != "learned":
-            scheme = dataclasses.replace(layer.weight_scheme, range="minmax", range_width=None)
-            _use_scheme(qmodel, layer, scheme)
-
-    def _integers(self, share):
-        integers = self._below + self._gap * share
-        return integers if self._mask is None else integers * self._mask
-
-    def _kernel(self, share):
-        integers = self._integers(share)
-        axes = list(range(len(integers.shape) - 1))
-        if self.layer.weight_scheme.granularity == "tensor":
-            axes = None
-        # What the ridge regression will make of the scale.
-        square = ops.mean(ops.square(ops.stop_gradient(integers)), axis=axes)
-        return integers * (self._step * square / ops.maximum(square + self._ridge, 1e-12))
 
 
 class RoundingBlock(keras.Model):
@@ -250,7 +182,13 @@ class _Streams:
 
 def _learn(block, kernels, streams, targets, steps, learning_rate, random):
     inputs = [streams.quantized[id(tensor)] for tensor in block.inputs]
-    places = max([math.prod(tensor.shape[1:-1]) for call in block.calls for tensor in call.outputs])
+    places = max(
+        [
+            math.prod(n or 1 for n in tensor.shape[1:-1])
+            for call in block.calls
+            for tensor in call.outputs
+        ]
+    )
     size = int(np.clip(PLACES // places, *IMAGES))
     learner = RoundingBlock(block, kernels, steps)
     losses = tuple(_error(_variance(target), target.shape[-1]) for target in targets)
@@ -310,13 +248,6 @@ def _ignore(quantizer, x):
     """Measures nothing: activations flow in float."""
 
 
-def _use_scheme(qmodel, layer, scheme):
-    """Changes the scheme of weights, also where other layers share them."""
-    for member in quantized_layers(qmodel):
-        if isinstance(member, FoldedLayer) and member.layer is layer.layer:
-            member.weight_scheme = member.weight_quantizer.scheme = scheme
-
-
 def _learners(qmodel) -> list[FoldedLayer]:
     """The layers with weights that learn."""
     members = quantized_layers(qmodel)
@@ -354,6 +285,8 @@ def _gathered(qmodel, graph, data, batch_size):
     for index, batch in enumerate(batches):
         inputs = inputs_of(batch)
         check_batch(qmodel, inputs, index)
+        if isinstance(inputs, dict) and not isinstance(graph.structures[0], dict):
+            inputs = [inputs[tensor.name] for tensor in graph.inputs]
         kept.append([ops.convert_to_numpy(x) for x in keras.tree.flatten(inputs)])
     if not kept:
         raise ValueError("The data is empty; give at least one batch of images.")

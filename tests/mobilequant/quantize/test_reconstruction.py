@@ -63,7 +63,7 @@ def model():
     # Statistics as training leaves them.
     for layer in model.layers:
         if isinstance(layer, layers.BatchNormalization):
-            before = keras.Model(model.inputs, layer.input)
+            before = keras.Model(model.input, layer.input)
             y = np.asarray(before(images(), training=False))
             layer.moving_mean.assign(y.mean((0, 1, 2)))
             layer.moving_variance.assign(y.var((0, 1, 2)) + 1e-3)
@@ -155,6 +155,22 @@ def test_layers_of_8_bits_stay_and_a_shared_kernel_is_learned_once(tmp_path):
     tflite_tools.convert(
         keras.models.load_model(tmp_path / "q.keras"), tmp_path / "q.tflite", samples=data[:4]
     )
+
+
+def test_inputs_by_name_in_any_order():
+    a, b = keras.Input((4, 4, 3), name="a"), keras.Input((4, 4, 3), name="b")
+    x = layers.Concatenate()([layers.Conv2D(4, 1, name="of_b")(b), layers.Conv2D(4, 1)(a)])
+    model = keras.Model([b, a], layers.Conv2D(2, 1, name="last")(x))
+    random = np.random.default_rng(0)
+    # Only one of them has anything to learn from.
+    data = {"a": np.zeros((16, 4, 4, 3), "float32")}
+    data["b"] = random.normal(size=(16, 4, 4, 3)).astype("float32")
+    kernels = []
+    for given in (data, [data["b"], data["a"]]):
+        qmodel = mq.quantize(model, mq.Recipe(weights=mq.Scheme(bits=2), overrides={}))
+        mq.reconstruct(qmodel, [given], steps=30, learning_rate=0.1, verbose=0)
+        kernels.append(qmodel.get_layer("of_b").layer.kernel.numpy())
+    np.testing.assert_array_equal(*kernels)
 
 
 def test_the_same_seed_gives_the_same_weights():
