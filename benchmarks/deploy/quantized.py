@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import keras
+from deploy import images
 
 import mobilequant as mq
 
@@ -16,10 +17,10 @@ METHODS = ("calibrated", "calibrated with batch_norm", "reconstructed")
 CALIBRATION, BATCH_SIZE = 64, 16
 
 #: Arguments on which the result depends.
-SETTINGS = ("steps", "seed", "limit")
+SETTINGS = ("steps", "views", "seed", "limit")
 
 
-def quantized(recipe, method, model, unlabelled, *, steps=1000, seed=0):
+def quantized(recipe, method, model, unlabelled, *, steps=1000, views=5, seed=0):
     """The network as a file holds it.
 
     Args:
@@ -28,13 +29,15 @@ def quantized(recipe, method, model, unlabelled, *, steps=1000, seed=0):
         model: The float model; it stays as it is.
         unlabelled: float32 images.
         steps: Of each block, where rounding is learned.
-        seed: Likewise.
+        views: Of each image, which it is learned from besides.
+        seed: Of both.
     """
     qmodel = mq.quantize(model, recipe, target="phone")
     if method == "calibrated with batch_norm":
         mq.calibrate(qmodel, unlabelled, batch_norm=True, batch_size=BATCH_SIZE, verbose=0)
     elif method == "reconstructed":
-        mq.reconstruct(qmodel, unlabelled, steps=steps, seed=seed)
+        seen = images.with_views(unlabelled, views, seed)
+        mq.reconstruct(qmodel, seen, steps=steps, seed=seed)
     return mq.calibrate(qmodel, unlabelled[:CALIBRATION], batch_size=BATCH_SIZE, verbose=0)
 
 
@@ -53,7 +56,7 @@ def kept(name, recipe, method, model, unlabelled, arguments, folder):
     if note.exists() and json.loads(note.read_text()) == settings and saved.exists():
         return keras.models.load_model(saved, compile=False)
     note.unlink(missing_ok=True)
-    options = {"steps": arguments.steps, "seed": arguments.seed}
+    options = {key: getattr(arguments, key) for key in ("steps", "views", "seed")}
     qmodel = quantized(recipe, method, model, unlabelled, **options)
     qmodel.save(saved)
     note.write_text(json.dumps(settings))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 from mobilequant.layers import FoldedLayer, QuantizedSoftmax
 from mobilequant.layers.selecting import ArgMax
@@ -14,6 +15,10 @@ MOST_WEIGHTED = 5
 
 #: Layers with weights up to which neighbours become one block: an inverted bottleneck.
 MERGED = 3
+
+#: Neighbours stay apart where the places of an image become fewer by more than this factor: behind
+#: a global average there is one number a channel and image left to learn from.
+MOST_SHRINKING = 16
 
 
 @dataclasses.dataclass(eq=False)
@@ -49,7 +54,8 @@ def blocks_of(graph: Graph) -> list[Block]:
         alive = {tensor for tensor in alive if last.get(tensor, -1) > i}
         counts.append(len(alive))
     weighted = [isinstance(call.layer, FoldedLayer) for call in calls]
-    parts = _merged(_split(0, len(calls), counts, weighted), weighted)
+    places = [math.prod(n or 1 for n in call.outputs[0].shape[1:-1]) for call in calls]
+    parts = _merged(_split(0, len(calls), counts, weighted), weighted, places)
     return [_block(calls[start:stop], stop, last, wanted) for start, stop in parts]
 
 
@@ -75,10 +81,11 @@ def _split(start, stop, counts, weighted):
     return parts
 
 
-def _merged(parts, weighted):
+def _merged(parts, weighted, places):
     merged = parts[:1]
     for start, stop in parts[1:]:
-        if sum(weighted[merged[-1][0] : stop]) <= MERGED:
+        shrinks = places[stop - 1] * MOST_SHRINKING < places[start - 1]
+        if sum(weighted[merged[-1][0] : stop]) <= MERGED and not shrinks:
             merged[-1] = (merged[-1][0], stop)
         else:
             merged.append((start, stop))

@@ -33,7 +33,7 @@ def test_a_network_is_made_once_and_again_with_other_settings(tmp_path):
 
     model = small_model()
     given = np.random.default_rng(0).uniform(-1, 1, (4, 224, 224, 3)).astype("float32")
-    arguments = argparse.Namespace(steps=3, seed=0, limit=8)
+    arguments = argparse.Namespace(steps=3, views=1, seed=0, limit=8)
 
     def make(method="reconstructed"):
         made = kept("student", "w4a8", method, model, given, arguments, tmp_path)
@@ -50,8 +50,19 @@ def test_a_network_is_made_once_and_again_with_other_settings(tmp_path):
     assert make("calibrated")[1] != then
 
 
+def test_views_are_other_each_time_and_in_range():
+    from deploy import images
+
+    given = np.random.default_rng(0).uniform(-1, 1, (2, 224, 224, 3)).astype("float32")
+    seen = images.with_views(given, 2, seed=0)
+    assert seen.shape == (6, 224, 224, 3) and seen.dtype == "float32" and np.abs(seen).max() <= 1
+    np.testing.assert_array_equal(seen[:2], given)
+    assert len({image.tobytes() for image in seen}) == 6
+    np.testing.assert_array_equal(seen, images.with_views(given, 2, seed=0))
+
+
 def test_every_file_has_a_name_of_its_own():
     from deploy import files
 
-    assert len(set(files.NAMES)) == len(files.NAMES) == 14
+    assert len(set(files.NAMES)) == len(files.NAMES) == 13
     assert "w4a8*, reconstructed, INT4" in files.NAMES

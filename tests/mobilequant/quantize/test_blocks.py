@@ -28,9 +28,11 @@ def blocks(model):
 
 
 def test_inverted_bottlenecks_come_out_whole():
-    found = blocks(mq.models.MobileNetV2((32, 32, 3), 10, alpha=0.35))
+    found = blocks(mq.models.MobileNetV2((224, 224, 3), 10, alpha=0.35))
     assert all(len(block.inputs) == len(block.outputs) == 1 for block in found)
     assert weighted(found[2]) == ["block_2_expand", "block_2_depthwise", "block_2_project"]
+    # What comes before the global average has all its places to learn from.
+    assert weighted(found[-2]) == ["Conv_1"] and weighted(found[-1]) == ["predictions"]
     # The scores, not what softmax makes of them.
     (scores,) = found[-1].outputs
     assert scores is found[-1].calls[-1].inputs[0]
