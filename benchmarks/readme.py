@@ -213,8 +213,9 @@ def deploy(results, settings):
         f"{settings['calibrated_on']} of them for ranges, {settings['measured_on']} others to "
         "measure on; all files in one run, in turn. Reconstructed: `mq.reconstruct`, each block "
         f"learns from the float network how its weights are rounded, in {settings['steps']:,} "
-        f"steps on these images and {settings['views']} random views of each. w4a8* is w4a8 with depthwise kernels and the first 1×1 convolution at 8 bits, and "
-        "ranges that hold all weights; "
+        f"steps on these images and {settings['views']} random views of each. w4a8* is w4a8 with "
+        "depthwise kernels and the first 1×1 convolution at 8 bits, and ranges that hold all "
+        "weights; "
         "ai-edge-quantizer's are its recipes as they come, without training\n\n" + markdown(rows)
     )
 
