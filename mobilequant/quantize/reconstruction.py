@@ -24,7 +24,8 @@ STEPS = 1000
 
 #: What a weight that has not decided costs, beside an error as large as the variance of one
 #: channel; over which share of the steps it costs nothing; and the sharpness of that cost at the
-#: beginning and at the end (arXiv:2102.05426, section 4 and its code).
+#: beginning and at the end. The form is that of arXiv:2004.10568, section 4; the numbers suit 1,000
+#: steps, where the papers take 20,000.
 INDECISION, WARMUP, SHARPNESS = 0.02, 0.2, (20.0, 2.0)
 
 #: Images of a step: as many as give so many places of a block's largest tensor, within limits.
@@ -200,7 +201,11 @@ def _learn(block, kernels, streams, targets, steps, learning_rate, random):
 
 
 def _error(variance, channels):
-    """Squared error, in variances of a channel; summed over channels (arXiv:2102.05426, eq. 10)."""
+    """Squared error in variances of a channel, summed over channels.
+
+    arXiv:2102.05426, without its weights from the Fisher information, which need labels or more
+    passes.
+    """
 
     def error(target, found):
         axes = list(range(1, len(target.shape)))

@@ -15,6 +15,7 @@ import numpy as np
 from keras import ops
 
 import mobilequant as mq
+from mobilequant.layers import FoldedLayer
 from mobilequant.layers.activation_quantizer import FROZEN, ActivationQuantizer
 from mobilequant.layers.weight_quantizer import WeightQuantizer
 from mobilequant.quantize.state import quantized_layers
@@ -112,6 +113,7 @@ def compute(inputs) -> dict[str, np.ndarray]:
         _note(results, f"model/{name}", _training(*case, inputs))
     results["phases"] = _phases(inputs)
     _note(results, "inference", [_inference(inputs)])
+    _note(results, "reconstruction", _reconstruction(inputs))
     return results
 
 
@@ -239,6 +241,14 @@ def _inference(inputs):
     qmodel.set_weights(_numbered(inputs, "calibrated"))
     qmodel.compile(jit_compile=keras.backend.backend() == "jax")
     return qmodel.predict(inputs["images"], verbose=0)
+
+
+def _reconstruction(inputs):
+    """Kernels that have learned how to round."""
+    qmodel = quantized_model(inputs, mq.Recipe(weights=Scheme(bits=3)))
+    mq.reconstruct(qmodel, inputs["images"], steps=20, learning_rate=0.1, verbose=0)
+    weighted = [layer for layer in quantized_layers(qmodel) if isinstance(layer, FoldedLayer)]
+    return [layer.flat_kernel() for layer in weighted]
 
 
 class _Phases(keras.callbacks.Callback):

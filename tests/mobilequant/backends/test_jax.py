@@ -75,3 +75,11 @@ def test_inference_on_integers_is_the_same_to_the_bit(results):
     ours, theirs = (part["inference/0"] for part in results)
     assert np.unique(ours).size > 30
     np.testing.assert_array_equal(ours, theirs)
+
+
+def test_rounding_is_learned_alike(results):
+    rounded = list(differences(results, "reconstruction/"))
+    assert len(rounded) == 4
+    # A weight that is undecided to the end may go the other way.
+    for name, difference in rounded:
+        assert np.mean(difference <= TOLERANCE) >= 0.98, name
