@@ -29,6 +29,9 @@ from mobilequant.quantizers.replicas import extremes_over_replicas
 #: Values of `ActivationQuantizer.phase`.
 FLOAT, QUANTIZED, FROZEN = affine.BYPASS, affine.LIVE, affine.FROZEN
 
+#: A method of `observing`: activations flow in float, weights are quantized, ranges stay.
+NOTHING = "nothing"
+
 _observing = contextvars.ContextVar("mobilequant_observing", default=(None, False, None))
 
 
@@ -38,8 +41,9 @@ def observing(method, *, synthetic=False, normalized=None):
 
     Args:
         method: "minmax" (the smallest and largest value seen) or "moving_average" (the average
-            of the batches' smallest and largest values); or a function `(quantizer, x)`, which
-            is called with each tensor before its quantizer instead.
+            of the batches' smallest and largest values); NOTHING, which measures nothing; or a
+            function `(quantizer, x)`, which is called with each tensor before its quantizer
+            instead.
         synthetic: Whether the inputs are no real ones, so that what is known of the real ones
             must be put back: batch normalization normalizes by the statistics of the batch, and a
             mean over an image is what any one place of it holds (the places of one real image are
@@ -246,7 +250,7 @@ class ActivationQuantizer(keras.layers.Layer):
 
     def observe(self, x, method):
         """Calibration: widens or averages the range by that of `x`; see `observing`."""
-        if not self.quantizing:
+        if not self.quantizing or method == NOTHING:
             return
         if callable(method):
             method(self, x)

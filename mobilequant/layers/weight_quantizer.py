@@ -110,6 +110,11 @@ class WeightQuantizer(keras.layers.Layer):
             return None
         return sparsity_mask(kernel, self.scheme, self._share())
 
+    def share_of_zeros(self):
+        """The share that unstructured sparsity drops now."""
+        share = self._share()
+        return self.scheme.sparsity if share is None else share
+
     def learned_step(self, kernel):
         """The learned distance of two integers, one or one a channel."""
         _, span = self._range(kernel, exact=True)

@@ -16,7 +16,7 @@ import numpy as np
 from keras import ops
 
 from mobilequant.layers import FoldedLayer
-from mobilequant.layers.activation_quantizer import observing
+from mobilequant.layers.activation_quantizer import NOTHING, observing
 from mobilequant.quantize.state import quantized_layers
 
 #: How many images; more widen the ranges a little further.
@@ -142,7 +142,7 @@ def _check_scale(qmodel, normalized, images):
     if first.borrows:
         return
     before = keras.Model(qmodel.inputs, first._inbound_nodes[0].input_tensors[0])
-    with observing(lambda quantizer, x: None):
+    with observing(NOTHING):
         x = before([images], training=False)
     y = first.product(x, first.restore_kernel(first.flat_kernel()))
     found = float(ops.mean(ops.std(y, axis=list(range(len(y.shape) - 1)))))

@@ -9,11 +9,12 @@ import numpy as np
 from keras import ops
 
 from mobilequant.layers import FoldedLayer
-from mobilequant.layers.activation_quantizer import observing
+from mobilequant.layers.activation_quantizer import NOTHING, observing
 from mobilequant.layers.base import describe
 from mobilequant.quantize.batches import check_batch, in_batches, inputs_of
 from mobilequant.quantize.blocks import blocks_of
 from mobilequant.quantize.graph import flat_graph
+from mobilequant.quantize.regions import Inference
 from mobilequant.quantize.soft_kernel import SoftKernel, use_weight_scheme
 from mobilequant.quantize.state import assign_phase, keeping_phases, quantized_layers
 from mobilequant.quantizers import TERNARY
@@ -24,8 +25,8 @@ STEPS = 1000
 
 #: What a weight that has not decided costs, beside an error as large as the variance of one
 #: channel; over which share of the steps it costs nothing; and the sharpness of that cost at the
-#: beginning and at the end. The form is that of arXiv:2004.10568, section 4; the numbers suit 1,000
-#: steps, where the papers take 20,000.
+#: beginning and at the end. The form is that of arXiv:2004.10568, eq. 24; the numbers suit 1,000
+#: steps, where the papers take 10,000 and more.
 INDECISION, WARMUP, SHARPNESS = 0.02, 0.2, (20.0, 2.0)
 
 #: Images of a step: as many as give so many places of a block's largest tensor, within limits.
@@ -69,7 +70,7 @@ def reconstruct(
     Raises:
         ValueError: A model that is not quantized, that has no weights of less than 8 bits, or
             such of another grid; no data, NaN or infinite values, a shape that the model does not
-            take; an argument out of range.
+            take, or inputs of unknown size; an argument out of range.
 
     Example:
         qmodel = mq.quantize(model, "w4a8")
@@ -84,9 +85,9 @@ def reconstruct(
     graph = flat_graph(qmodel)
     values = _gathered(qmodel, graph, data, batch_size)
     blocks = blocks_of(graph)
-    streams = _Streams(qmodel, values)
     random = np.random.default_rng(seed)
     former = [(layer, layer.layer.get_weights(), layer.weight_scheme) for layer in learners]
+    streams = _Streams(qmodel, learners, values)
     shown = 1 if verbose in ("auto", 1, True) else 0
     progress = keras.utils.Progbar(len(blocks), verbose=shown, stateful_metrics=["error"])
     try:
@@ -105,6 +106,9 @@ def reconstruct(
             layer.layer.set_weights(weights)
             use_weight_scheme(qmodel, layer, scheme)
         raise
+    finally:
+        # What Keras has compiled still computes with the former schemes.
+        qmodel.train_function = qmodel.test_function = qmodel.predict_function = None
     return qmodel
 
 
@@ -114,25 +118,26 @@ class RoundingBlock(keras.Model):
     def __init__(self, block, kernels, steps):
         super().__init__(dtype="float32")
         # Layers of another model, out of Keras' sight.
-        self._now = lambda: [(id(kernel.layer), *kernel.now()) for kernel in kernels]
+        self._parts = lambda: (block, kernels)
         self._learned = [kernel.variable for kernel in kernels]
         self._total = steps
         self.done = self.add_weight(name="done", shape=(), initializer="zeros", trainable=False)
-        self._run = lambda values, soft: _run(block, values, soft)
 
     def call(self, tensors, training=None):
+        block, kernels = self._parts()
         soft, undecided = {}, 0.0
         progress = self.done / self._total
         past = ops.clip((progress - WARMUP) / (1.0 - WARMUP), 0.0, 1.0)
         start, end = SHARPNESS
         sharpness = end + (start - end) * 0.5 * (1.0 + ops.cos(math.pi * past))
-        for key, kernel, share in self._now():
-            soft[key] = kernel
+        for kernel in kernels:
+            soft[id(kernel.layer.layer)], share = kernel.now()
             undecided += indecision(share, sharpness)
         if training:
             self.add_loss(ops.where(progress >= WARMUP, INDECISION, 0.0) * undecided)
             self.done.assign(self.done + 1.0)
-        return self._run(tensors, soft)
+        with observing(NOTHING):
+            return tuple(_inference(block, soft)(list(tensors)))
 
 
 class _Samples(keras.utils.PyDataset):
@@ -154,20 +159,22 @@ class _Samples(keras.utils.PyDataset):
 class _Streams:
     """What all images are at the place where one block ends: in float, and quantized."""
 
-    def __init__(self, qmodel, values):
+    def __init__(self, qmodel, learners, values):
         self._members = quantized_layers(qmodel)
+        self._kernels = {id(layer.layer): _copy(layer.flat_kernel()) for layer in learners}
         self.float, self.quantized = dict(values), dict(values)
 
     def in_float(self, block):
         """What a block gives with float weights, in the order of its outputs."""
+        # Its own, if it shares them with a block before it that has decided.
         with keeping_phases(self._members):
             assign_phase(self._members, "float")
-            return _in_parts(block, self.float)
+            return _in_parts(_inference(block, self._kernels), block, self.float)
 
     def advance(self, block, targets, rest):
         """Goes behind a block; returns the error of what it gives, as a share of its variance."""
-        with observing(_ignore):
-            found = _in_parts(block, self.quantized)
+        with observing(NOTHING):
+            found = _in_parts(_inference(block, {}), block, self.quantized)
         self.float |= {id(t): x for t, x in zip(block.outputs, targets, strict=True)}
         self.quantized |= {id(t): x for t, x in zip(block.outputs, found, strict=True)}
         needed = {id(tensor) for other in rest for tensor in other.inputs}
@@ -181,18 +188,34 @@ class _Streams:
         return float(np.mean(errors)) if errors else 0.0
 
 
+class _WithKernel:
+    """A call of a graph whose layer computes with another kernel."""
+
+    def __init__(self, call, kernel):
+        self.call, self.kernel, self.outputs = call, kernel, call.outputs
+
+    def infer(self, values):
+        return [self.call.layer.infer_with(values[id(self.call.inputs[0])], self.kernel)]
+
+
+def _inference(block, kernels):
+    """A block as a layer, with other kernels where there are some, by the stock layers' ids."""
+    calls = [
+        _WithKernel(call, kernels[id(call.layer.layer)])
+        if isinstance(call.layer, FoldedLayer) and id(call.layer.layer) in kernels
+        else call
+        for call in block.calls
+    ]
+    return Inference(calls, block.inputs, block.outputs)
+
+
 def _learn(block, kernels, streams, targets, steps, learning_rate, random):
     inputs = [streams.quantized[id(tensor)] for tensor in block.inputs]
-    places = max(
-        [
-            math.prod(n or 1 for n in tensor.shape[1:-1])
-            for call in block.calls
-            for tensor in call.outputs
-        ]
-    )
+    shapes = [tensor.shape for call in block.calls for tensor in call.outputs]
+    places = max(math.prod(shape[1:-1]) for shape in shapes)
     size = int(np.clip(PLACES // places, *IMAGES))
     learner = RoundingBlock(block, kernels, steps)
-    losses = tuple(_error(_variance(target), target.shape[-1]) for target in targets)
+    losses = tuple(_error(target) for target in targets)
     # XLA takes long to compile on a CPU, and without it JAX takes long for every step.
     compiled = keras.backend.backend() == "jax"
     learner.compile(keras.optimizers.Adam(learning_rate), losses, jit_compile=compiled)
@@ -200,57 +223,40 @@ def _learn(block, kernels, streams, targets, steps, learning_rate, random):
     learner.fit(samples, shuffle=False, verbose=0)
 
 
-def _error(variance, channels):
+def _error(targets):
     """Squared error in variances of a channel, summed over channels.
 
     arXiv:2102.05426, without its weights from the Fisher information, which need labels or more
     passes.
     """
+    channels = targets.shape[-1] if targets.ndim > 1 else 1
+    weight = channels / _variance(targets)
 
     def error(target, found):
-        axes = list(range(1, len(target.shape)))
-        return channels * ops.mean(ops.square(found - target), axis=axes) / variance
+        square = ops.square(found - target)
+        return weight * ops.mean(ops.reshape(square, (ops.shape(square)[0], -1)), axis=-1)
 
     return error
 
 
 def _variance(target):
-    """The variance of a channel, on average."""
-    return max(float(target.var(axis=tuple(range(target.ndim - 1))).mean()), 1e-12)
+    """The variance of a channel, on average; where all is the same, its mean square."""
+    of_channels = target.var(axis=tuple(range(max(target.ndim - 1, 1)))).mean()
+    return float(of_channels or np.square(target).mean() or 1.0)
 
 
-def _run(block, tensors, soft):
-    """A block on values, activations in float, with other kernels in some of its layers."""
-    values = {id(tensor): x for tensor, x in zip(block.inputs, tensors, strict=True)}
-    with observing(_ignore):
-        for call in block.calls:
-            if id(call.layer) in soft:
-                taken = values[id(call.inputs[0])]
-                found = [call.layer.infer_with(taken, soft[id(call.layer)])]
-            else:
-                found = call.infer(values)
-            values |= {id(t): x for t, x in zip(call.outputs, found, strict=True)}
-    return tuple(values[id(tensor)] for tensor in block.outputs)
-
-
-def _in_parts(block, stream, size=32):
-    """A block, as its layers are now, on all images, some at a time."""
+def _in_parts(inference, block, stream, size=32):
+    """A block on all images, some at a time."""
     arrays = [stream[id(tensor)] for tensor in block.inputs]
     parts = []
     for start in range(0, len(arrays[0]), size):
-        values = {
-            id(tensor): ops.convert_to_tensor(x[start : start + size])
-            for tensor, x in zip(block.inputs, arrays, strict=True)
-        }
-        for call in block.calls:
-            found = call.infer(values)
-            values |= {id(t): x for t, x in zip(call.outputs, found, strict=True)}
-        parts.append([ops.convert_to_numpy(values[id(tensor)]) for tensor in block.outputs])
+        given = [ops.convert_to_tensor(x[start : start + size]) for x in arrays]
+        parts.append([_copy(x) for x in inference(given)])
     return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
 
 
-def _ignore(quantizer, x):
-    """Measures nothing: activations flow in float."""
+def _copy(tensor):
+    return np.array(ops.convert_to_numpy(tensor))
 
 
 def _learners(qmodel) -> list[FoldedLayer]:
@@ -285,6 +291,13 @@ def _learners(qmodel) -> list[FoldedLayer]:
 
 def _gathered(qmodel, graph, data, batch_size):
     """All the data in memory, by the ids of the model's inputs."""
+    for tensor in graph.inputs:
+        if None in tensor.shape[1:]:
+            raise ValueError(
+                f"Input {tensor._keras_history.operation.name!r} has an unknown size "
+                f"{tuple(tensor.shape)}: build the model with a fixed input_shape, as a file for "
+                "a device needs it."
+            )
     batches, _ = in_batches(data, batch_size)
     kept = []
     for index, batch in enumerate(batches):

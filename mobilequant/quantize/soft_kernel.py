@@ -32,16 +32,16 @@ class SoftKernel:
     def __init__(self, layer):
         self.layer = layer
         scheme = layer.weight_scheme
+        quantizer = layer.weight_quantizer
         kernel = ops.convert_to_numpy(layer.flat_kernel())
-        mask = layer.weight_quantizer.mask(kernel)
-        self._mask = None if mask is None else ops.convert_to_numpy(mask)
+        self._mask = _mask(quantizer, kernel)
         if scheme.range == "learned":
-            self._step = ops.convert_to_numpy(layer.weight_quantizer.learned_step(kernel))
+            self._step = ops.convert_to_numpy(quantizer.learned_step(kernel))
         else:
-            self._step = least_error_step(kernel, scheme.bits, self._mask)
-        if scheme.granularity == "tensor" and scheme.range != "learned":
-            self._step = self._step.max()
-        largest = layer.weight_quantizer.largest
+            groups = (-1, 1 if scheme.granularity == "tensor" else kernel.shape[-1])
+            mask = None if self._mask is None else self._mask.reshape(groups)
+            self._step = least_error_step(kernel.reshape(groups), scheme.bits, mask)
+        largest = quantizer.largest
         f = kernel / self._step
         self._below, self._gap, share = neighbours(f, scheme.bits)
         # The ends of the grid stay where they are, so that it is found again.
@@ -78,6 +78,23 @@ class SoftKernel:
         # What the ridge regression will make of the scale.
         square = ops.mean(ops.square(ops.stop_gradient(integers)), axis=axes)
         return integers * (self._step * square / ops.maximum(square + self._ridge, 1e-12))
+
+
+def _mask(quantizer, kernel):
+    """Ones where a weight stays, as the quantizer sees it in the rounded kernel; or None."""
+    mask = quantizer.mask(kernel)
+    if mask is None:
+        return None
+    mask = ops.convert_to_numpy(mask)
+    if isinstance(quantizer.scheme.sparsity, str):
+        return mask
+    # Weights that are 0 already, all equal, may be more than what is to be dropped: all stay, and
+    # at 1 and 2 bits become ±1. Drop as many as the share says, or others go afterwards.
+    dropped = int(float(quantizer.share_of_zeros()) * kernel.size + 1e-3)
+    smallest = np.argsort(np.abs(kernel), axis=None, kind="stable")[:dropped]
+    mask = np.ones(kernel.size, "float32")
+    mask[smallest] = 0.0
+    return mask.reshape(kernel.shape)
 
 
 def use_weight_scheme(qmodel, layer, scheme):

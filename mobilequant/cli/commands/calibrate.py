@@ -21,7 +21,7 @@ EXAMPLES = """\
   mobilequant calibrate w4a8.keras --data photos/ --reconstruct -o q.keras
   mobilequant calibrate q.keras --method data_free -o q.keras"""
 
-#: Steps a block of --reconstruct.
+#: Steps of each block.
 STEPS = 1000
 
 # Without TensorFlow there is no table of methods to read; a test holds the two together.
@@ -76,13 +76,16 @@ def add_arguments(parser) -> None:
     )
     parser.add_argument(
         "--reconstruct",
-        type=args.count,
-        nargs="?",
-        const=STEPS,
-        metavar="STEPS",
+        action="store_true",
         help="before the ranges, learn without labels how weights of less than 8 bits are rounded, "
         "so that each block of layers gives what it gave in float: minutes, and most of what 4 "
-        f"bits cost is back (steps a block: {STEPS})",
+        "bits cost is back",
+    )
+    parser.add_argument(
+        "--steps",
+        type=args.count,
+        metavar="N",
+        help=f"with --reconstruct: training steps of each block (default: {STEPS})",
     )
     args.add_json(parser)
 
@@ -104,6 +107,8 @@ def run(arguments) -> None:
             if data_free
             else "--reconstruct keeps the statistics of batch normalization: leave out --batch-norm"
         )
+    if arguments.steps and not arguments.reconstruct:
+        raise UsageError("--steps goes with --reconstruct")
     source = files.check_input(arguments.model, ".keras")
     output = files.check_output(arguments.output, ".keras")
 
@@ -118,9 +123,8 @@ def run(arguments) -> None:
         "input_range": arguments.input_range,
         "batch_norm": arguments.batch_norm,
     }
-    images = calibrate(
-        arguments, qmodel, source, arguments.images, reconstruct=arguments.reconstruct, **options
-    )
+    steps = (arguments.steps or STEPS) if arguments.reconstruct else None
+    images = calibrate(arguments, qmodel, source, arguments.images, reconstruct=steps, **options)
     size = files.save_model(qmodel, output)
     result = {
         "path": str(output),
@@ -128,7 +132,7 @@ def run(arguments) -> None:
         "data": arguments.data,
         "calibration_images": images,
         "method": arguments.method,
-        "reconstruct": arguments.reconstruct,
+        "reconstruct": steps,
     }
     seen = f"{images} images of {arguments.data}" if images else "batch normalization, without data"
     weights = "weights rounded block by block, " if arguments.reconstruct else ""

@@ -117,7 +117,7 @@ def test_calibrate_rounds_weights_block_by_block(made, tmp_path, capsys):
     path, rounded = tmp_path / "q.keras", tmp_path / "r.keras"
     run(capsys, "quantize", made / "float.keras", "-o", path, "--recipe", "w4a8")
     line = ["calibrate", path, "--data", "digits", "--images", 24, "-o", rounded]
-    code, result, err = run(capsys, *line, "--reconstruct", 2)
+    code, result, err = run(capsys, *line, "--reconstruct", "--steps", 2)
     assert code == 0 and result["reconstruct"] == 2 and "block by block, on 24 images" in err
     assert main(["convert", str(rounded), "-o", str(tmp_path / "r.tflite")]) == 0
     capsys.readouterr()
@@ -126,6 +126,8 @@ def test_calibrate_rounds_weights_block_by_block(made, tmp_path, capsys):
     line = ["calibrate", path, "--method", "data_free", "-o", rounded, "--reconstruct"]
     assert main([*map(str, line)]) == 2
     assert "--reconstruct needs images" in capsys.readouterr().err
+    assert main(["calibrate", str(path), "--data", "digits", "-o", "x.keras", "--steps", "3"]) == 2
+    assert "--steps goes with --reconstruct" in capsys.readouterr().err
 
 
 def test_sensitivity(made, tmp_path, capsys):

@@ -43,6 +43,10 @@ def scheme(bits=3, **options):
     return mq.Recipe(weights=mq.Scheme(bits=bits, **{"range": "minmax", **options}))
 
 
+def wide_open():
+    return mq.Recipe(weights=mq.Scheme(bits=4), overrides={})
+
+
 def error(qmodel, model, x):
     """Of the scores, as a share of their variance."""
     found, expected = (np.asarray(m(x, training=False)) for m in (qmodel, model))
@@ -157,6 +161,117 @@ def test_layers_of_8_bits_stay_and_a_shared_kernel_is_learned_once(tmp_path):
     )
 
 
+def heavy_tails(model, seed=0):
+    """Weights with outliers, channels of different size."""
+    random = np.random.default_rng(seed)
+    for layer in model.layers:
+        if hasattr(layer, "kernel"):
+            kernel = random.standard_t(3, layer.kernel.shape)
+            layer.kernel.assign(0.3 * kernel * random.uniform(0.1, 1, layer.kernel.shape[-1]))
+    return model
+
+
+def test_what_keras_has_compiled_computes_with_the_new_weights():
+    qmodel = mq.quantize(heavy_tails(pair()), scheme(bits=4, range="std"))
+    mq.calibrate(qmodel, images(16), verbose=0)
+    qmodel.predict(images(4), verbose=0)
+    mq.reconstruct(qmodel, images(16), steps=2, verbose=0)
+    mq.calibrate(qmodel, images(16), verbose=0)
+    np.testing.assert_array_equal(
+        qmodel.predict(images(4), verbose=0), qmodel(images(4), training=False)
+    )
+
+
+@pytest.mark.parametrize("bits", [2, 4])
+def test_one_scale_for_a_tensor_is_the_one_that_errs_least(bits):
+    image = keras.Input((24,), name="image")
+    model = heavy_tails(keras.Model(image, layers.Dense(16, name="all")(image)))
+    x = np.random.default_rng(1).normal(size=(256, 24)).astype("float32")
+    recipe = mq.Recipe(
+        weights=mq.Scheme(bits=bits, granularity="tensor", range="std"), overrides={}
+    )
+    nearest = mq.calibrate(mq.quantize(model, recipe), x, verbose=0)
+    qmodel = mq.reconstruct(mq.quantize(model, recipe), x, steps=150, verbose=0)
+    mq.calibrate(qmodel, x, verbose=0)
+    assert error(qmodel, model, x) < error(nearest, model, x)
+
+
+def shared_twice(between):
+    """A convolution that is called again, with so many others between."""
+    image = keras.Input((8, 8, 6), name="image")
+    shared = layers.Conv2D(6, 1, use_bias=False, name="shared")
+    x = layers.ReLU()(shared(image))
+    for i in range(between):
+        x = layers.ReLU()(layers.Conv2D(6, 1, name=f"between_{i}")(x))
+    return heavy_tails(keras.Model(image, shared(x)), seed=5)
+
+
+@pytest.mark.parametrize("between", [0, 4])
+def test_a_kernel_that_is_called_twice(between, monkeypatch):
+    model = shared_twice(between)
+    x = np.random.default_rng(2).normal(size=(64, 8, 8, 6)).astype("float32")
+    recipe = mq.Recipe(weights=mq.Scheme(bits=3, range="minmax"), overrides={})
+    targets, advance = [], reconstruction._Streams.advance
+    monkeypatch.setattr(
+        reconstruction._Streams,
+        "advance",
+        lambda self, block, last, rest: targets.append(last) or advance(self, block, last, rest),
+    )
+    qmodel = mq.reconstruct(mq.quantize(model, recipe), x, steps=100, verbose=0)
+    # What the last block shall give is what the float model gives, whatever is rounded already.
+    np.testing.assert_allclose(targets[-1][0], model(x, training=False), rtol=1e-3, atol=1e-4)
+    nearest = mq.calibrate(mq.quantize(model, recipe), x, verbose=0)
+    mq.calibrate(qmodel, x, verbose=0)
+    assert error(qmodel, model, x) < 0.8 * error(nearest, model, x)
+
+
+def test_ranges_and_what_is_left_in_float_stay():
+    image = keras.Input((6, 6, 4), name="image")
+    x = layers.Conv2D(8, 1, name="conv")(image)
+    x = layers.LayerNormalization(name="rows")(x)
+    x = layers.BatchNormalization(name="odd")(layers.Activation("exponential", name="odd_too")(x))
+    model = keras.Model(image, layers.Conv2D(4, 1, name="last")(x))
+    qmodel = mq.quantize(model, scheme(bits=4), leave_float=["odd", "odd_too"])
+    data = np.random.default_rng(0).normal(size=(32, 6, 6, 4)).astype("float32")
+    mq.calibrate(qmodel, data, verbose=0)
+    learned = [w for layer in qmodel.layers if hasattr(layer, "layer") for w in layer.layer.weights]
+    others = [w for w in qmodel.weights if not any(w is one for one in learned)]
+    before = [w.numpy().copy() for w in others]
+    assert len(others) > 10
+    mq.reconstruct(qmodel, data, steps=3, verbose=0)
+    for variable, former in zip(others, before, strict=True):
+        np.testing.assert_array_equal(variable.numpy(), former, variable.path)
+
+
+def test_one_number_an_image():
+    image = keras.Input((12,), name="image")
+    x = layers.Dense(24, activation="relu", name="wide")(image)
+    x = layers.Reshape(())(layers.Dense(1, name="one")(x))
+    model = heavy_tails(keras.Model(image, x))
+    x = np.random.default_rng(1).normal(size=(256, 12)).astype("float32")
+    recipe = mq.Recipe(weights=mq.Scheme(bits=2, range="minmax"), overrides={})
+    nearest = mq.calibrate(mq.quantize(model, recipe), x, verbose=0)
+    qmodel = mq.reconstruct(mq.quantize(model, recipe), x, steps=150, verbose=0)
+    mq.calibrate(qmodel, x, verbose=0)
+    assert error(qmodel, model, x) < 0.5 * error(nearest, model, x)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_more_zeros_than_sparsity_asks_for(bits):
+    model = heavy_tails(pair())
+    kernel = model.get_layer("project").kernel
+    zeros = np.random.default_rng(3).uniform(size=kernel.shape) < 0.6
+    kernel.assign(np.where(zeros, 0.0, kernel.numpy()))
+    qmodel = mq.quantize(model, scheme(bits=bits, sparsity=0.5))
+    mq.reconstruct(qmodel, images(16), steps=2, verbose=0)
+    layer = qmodel.get_layer("project")
+    rounded = np.asarray(layer.flat_kernel())
+    integers = np.asarray(layer.weight_quantizer.integers(rounded)[0])
+    step = np.abs(rounded).max((0, 1, 2)) / layer.weight_quantizer.largest
+    np.testing.assert_allclose(rounded, integers * step, rtol=1e-5)
+    assert np.mean(integers == 0) >= 0.5
+
+
 def test_inputs_by_name_in_any_order():
     a, b = keras.Input((4, 4, 3), name="a"), keras.Input((4, 4, 3), name="b")
     x = layers.Concatenate()([layers.Conv2D(4, 1, name="of_b")(b), layers.Conv2D(4, 1)(a)])
@@ -223,6 +338,9 @@ def test_what_it_refuses(model):
     fails(qmodel, images()[:, :8], "Batch 0 .* takes")
     fails(qmodel, np.full((4, 12, 12, 3), np.nan, "float32"), "NaN")
     fails(qmodel, images(), "steps is how many", steps=0)
+    any_size = keras.Input((None, None, 3), name="any")
+    free = mq.quantize(keras.Model(any_size, layers.Conv2D(4, 1)(any_size)), wide_open())
+    fails(free, images(), r"Input 'any' has an unknown size .*fixed input_shape")
     fails(qmodel, images(), "learning_rate must be", learning_rate=-1.0)
     for one, other in zip(
         qmodel.get_layer("stem").layer.weights, model.get_layer("stem").weights, strict=True
