@@ -214,8 +214,8 @@ def deploy(results, settings):
         "measure on; all files in one run, in turn. Reconstructed: `mq.reconstruct`, each block "
         f"learns from the float network how its weights are rounded, in {settings['steps']:,} "
         f"steps on these images and {settings['views']} random views of each. w4a8* is w4a8 with "
-        "depthwise kernels and the first 1×1 convolution at 8 bits, and ranges that hold all "
-        "weights; "
+        "the 4 % of the weights that are depthwise kernels or small 1×1 convolutions of the first "
+        "seven blocks at 8 bits, and ranges that hold all weights; "
         "ai-edge-quantizer's are its recipes as they come, without training\n\n" + markdown(rows)
     )
 
