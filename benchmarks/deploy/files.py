@@ -23,10 +23,9 @@ CORALS = "reference/imagenet/tf2_mobilenet_v2_1.0_224_ptq.tflite"
 
 #: Weights of 4 bits, the first and the last layer at 8 as in every named recipe. Depthwise kernels
 #: and the small 1×1 convolutions of the first seven blocks are 4 in 100 of the weights, and their
-#: errors run through
-#: all that comes behind: 8 bits. Ranges hold all weights, where they are not learned: what was
-#: trained in float has outliers that matter, which the named recipe's ranges clip. (All of it found
-#: on the images without labels.)
+#: errors run through all that comes behind: 8 bits. Ranges hold all weights, where they are not
+#: learned: what was trained in float has outliers that matter, which the named recipe's ranges
+#: clip.
 W4A8 = mq.Recipe(
     weights=mq.Scheme(bits=4, range="minmax"),
     overrides={
