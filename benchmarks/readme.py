@@ -213,9 +213,10 @@ def deploy(results, settings):
         f"{settings['calibrated_on']} of them for ranges, {settings['measured_on']} others to "
         "measure on; all files in one run, in turn. Reconstructed: `mq.reconstruct`, each block "
         f"learns from the float network how its weights are rounded, in {settings['steps']:,} "
-        f"steps on these images and {settings['views']} random views of each. w4a8* is w4a8 with "
-        "the 4 % of the weights that are depthwise kernels or small 1×1 convolutions of the first "
-        "seven blocks at 8 bits, and ranges that hold all weights; "
+        f"steps on these images and {settings['views']} random views of each. In w4a8, as "
+        "in every named recipe, the first and the last layer (37 % of the weights) have 8 bits; in "
+        "w4a8* so have depthwise kernels and the small 1×1 convolutions of the first seven blocks "
+        "(4 %), and ranges hold all weights; "
         "ai-edge-quantizer's are its recipes as they come, without training\n\n" + markdown(rows)
     )
 
