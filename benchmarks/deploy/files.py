@@ -25,8 +25,8 @@ CORALS = "reference/imagenet/tf2_mobilenet_v2_1.0_224_ptq.tflite"
 #: and the small 1×1 convolutions of the first seven blocks are 4 in 100 of the weights, and their
 #: errors run through all that comes behind: 8 bits. Ranges hold all weights, where they are not
 #: learned: what was trained in float has outliers that matter, which the named recipe's ranges
-#: clip. (The blocks were chosen after a first result on the labelled half, 83.2 % with the first of
-#: these convolutions alone at 8 bits: what is measured there now is no blind figure.)
+#: clip. (The blocks were chosen after a first result on the odd images, 83.2 % with the first of
+#: these convolutions alone at 8 bits: what is measured there is no blind figure.)
 W4A8 = mq.Recipe(
     weights=mq.Scheme(bits=4, range="minmax"),
     overrides={

@@ -15,18 +15,20 @@ SIZE = 224
 LEAST_AREA, WIDEST = 0.3, 4 / 3
 
 
-def halves(limit: int):
+def halves(limit: int, measure: str):
     """Images to learn on, images to measure on, and the labels of these.
 
     Args:
         limit: How many images in all. Each of 500 is of a class of its own.
+        measure: "even" or "odd", the numbers of those to measure on.
     """
     data = load_classification(
         "imagenet_sample", data_dir=common.SHARED / "data", image_size=SIZE, batch_size=50
     )
     pairs = [(np.asarray(images), np.asarray(labels)) for images, labels in data.test]
     images, labels = (np.concatenate(part)[:limit] for part in zip(*pairs, strict=True))
-    return images[0::2], images[1::2], labels[1::2]
+    first = ("even", "odd").index(measure)
+    return images[1 - first :: 2], images[first::2], labels[first::2]
 
 
 def batches(images, size=25):

@@ -17,7 +17,7 @@ METHODS = ("calibrated", "calibrated with batch_norm", "reconstructed")
 CALIBRATION, BATCH_SIZE = 64, 16
 
 #: Arguments on which the result depends.
-SETTINGS = ("steps", "views", "seed", "limit")
+SETTINGS = ("steps", "views", "seed", "limit", "measure")
 
 
 def quantized(recipe, method, model, unlabelled, *, steps=1000, views=5, seed=0):

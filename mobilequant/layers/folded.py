@@ -298,14 +298,47 @@ class FoldedLayer(QuantizedLayer):
             flat = self.weight_quantizer.simulate(flat, on)
         return self.output_quantizer.infer(self.infer_with(x, flat))
 
-    def infer_with(self, x, flat):
-        """Inference in float with another kernel, laid out as `flat_kernel`."""
+    def infer_with(self, x, flat, shift=None):
+        """Inference in float with another kernel, laid out as `flat_kernel`.
+
+        Args:
+            x: float32 tensor.
+            flat: The kernel.
+            shift: What is taken off the linear part, one number a channel; nothing by default.
+        """
         y = self.product(x, self.restore_kernel(flat))
+        if shift is not None:
+            y = y - shift
         observer = observer_of_normalization()
         if observer and self.normalization is not None:
             observer(self.normalization, y, self.layer.bias if self.layer.use_bias else None)
         scale, offset = self._affine(y if observer or observing_synthetic() else None)
         return self.fused.function(y * scale + offset)
+
+    def mean_change(self, x, change):
+        """By how much the mean of each channel of the linear part changes with the kernel.
+
+        Args:
+            x: float32 tensor; of its first dimension the mean is enough.
+            change: What is added to the kernel, laid out as `flat_kernel`.
+        """
+        # The product is linear in what it takes: one place, once for all images.
+        y = self.product(ops.mean(x, axis=0, keepdims=True), self.restore_kernel(change))
+        return ops.mean(y, axis=tuple(range(len(y.shape) - 1)))
+
+    @property
+    def has_offset(self) -> bool:
+        """Whether something is there that can take a shift of the linear part off."""
+        return self.normalization is not None or self.layer.use_bias
+
+    def take_off(self, shift):
+        """Takes a shift of the linear part off, one number a channel."""
+        if self.normalization is not None:
+            # It subtracts its mean.
+            mean = self.normalization.moving_mean
+            mean.assign(mean + shift)
+        else:
+            self.layer.bias.assign(self.layer.bias - shift)
 
     def infer_integer(self, centred):
         (source,) = self.input_grids()

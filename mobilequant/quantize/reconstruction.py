@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import collections
+import functools
 import math
 
 import keras
@@ -43,8 +45,11 @@ def reconstruct(
     the integer above or below, whichever makes up best for the rounding of the others (BRECQ, Li
     et al. 2021, arXiv:2102.05426, with AdaRound, arXiv:2004.10568). For a network that was
     trained in float and has no time to be trained again: some hundred images and some minutes.
-    Nothing else changes, batch normalization neither: call `calibrate` afterwards, without
-    `batch_norm`.
+
+    What rounding adds to the mean of a channel is taken off by the moving mean of its batch
+    normalization, or by its bias: weights need not make up for it (bias correction, Nagel et al.
+    2019, arXiv:1906.04721, section 4.2). Layers that share their weights, or have neither, go
+    without. Nothing else changes: call `calibrate` afterwards, without `batch_norm`.
 
     The weights of less than 8 bits take part, with a linear grid and one scale a tensor or a
     channel; others are rounded to the nearest. Their range becomes "minmax", that of the new
@@ -86,7 +91,11 @@ def reconstruct(
     values = _gathered(qmodel, graph, data, batch_size)
     blocks = blocks_of(graph)
     random = np.random.default_rng(seed)
-    former = [(layer, layer.layer.get_weights(), layer.weight_scheme) for layer in learners]
+    calls = collections.Counter(
+        id(call.layer.layer) for call in graph.calls if isinstance(call.layer, FoldedLayer)
+    )
+    former = [(variable, _copy(variable)) for layer in learners for variable in layer.weights]
+    schemes = [(layer, layer.weight_scheme) for layer in learners]
     streams = _Streams(qmodel, learners, values)
     shown = 1 if verbose in ("auto", 1, True) else 0
     progress = keras.utils.Progbar(len(blocks), verbose=shown, stateful_metrics=["error"])
@@ -94,16 +103,22 @@ def reconstruct(
         for number, block in enumerate(blocks, 1):
             targets = streams.in_float(block)
             inside = {id(call.layer) for call in block.calls}
-            kernels = [SoftKernel(layer) for layer in learners if id(layer) in inside]
+            kernels = [
+                SoftKernel(layer, layer.has_offset and calls[id(layer.layer)] == 1)
+                for layer in learners
+                if id(layer) in inside
+            ]
             if kernels and targets:
                 _learn(block, kernels, streams, targets, steps, learning_rate, random)
                 for kernel in kernels:
                     kernel.decide(qmodel)
+                streams.correct(block, kernels)
             error = streams.advance(block, targets, blocks[number:])
             progress.update(number, values=[("error", error)], finalize=number == len(blocks))
     except BaseException:
-        for layer, weights, scheme in former:
-            layer.layer.set_weights(weights)
+        for variable, value in former:
+            variable.assign(value)
+        for layer, scheme in schemes:
             use_weight_scheme(qmodel, layer, scheme)
         raise
     finally:
@@ -131,7 +146,8 @@ class RoundingBlock(keras.Model):
         start, end = SHARPNESS
         sharpness = end + (start - end) * 0.5 * (1.0 + ops.cos(math.pi * past))
         for kernel in kernels:
-            soft[id(kernel.layer.layer)], share = kernel.now()
+            value, share = kernel.now()
+            soft[id(kernel.layer.layer)] = functools.partial(kernel.infer, kernel=value)
             undecided += indecision(share, sharpness)
         if training:
             self.add_loss(ops.where(progress >= WARMUP, INDECISION, 0.0) * undecided)
@@ -161,7 +177,12 @@ class _Streams:
 
     def __init__(self, qmodel, learners, values):
         self._members = quantized_layers(qmodel)
-        self._kernels = {id(layer.layer): _copy(layer.flat_kernel()) for layer in learners}
+        self._in_float = {
+            id(layer.layer): functools.partial(
+                FoldedLayer.infer_with, flat=_copy(layer.flat_kernel())
+            )
+            for layer in learners
+        }
         self.float, self.quantized = dict(values), dict(values)
 
     def in_float(self, block):
@@ -169,7 +190,17 @@ class _Streams:
         # Its own, if it shares them with a block before it that has decided.
         with keeping_phases(self._members):
             assign_phase(self._members, "float")
-            return _in_parts(_inference(block, self._kernels), block, self.float)
+            return _in_parts(_inference(block, self._in_float), block, self.float)
+
+    def correct(self, block, kernels):
+        """Takes off what rounding has added to means, one layer after the other."""
+        kernels = {id(kernel.layer): kernel for kernel in kernels if kernel.corrects}
+        for i, call in enumerate(block.calls):
+            if id(call.layer) in kernels:
+                with observing(NOTHING):
+                    before = Inference(block.calls[:i], block.inputs, call.inputs)
+                    mean = _mean(before, block, self.quantized)
+                kernels[id(call.layer)].correct(mean)
 
     def advance(self, block, targets, rest):
         """Goes behind a block; returns the error of what it gives, as a share of its variance."""
@@ -188,25 +219,28 @@ class _Streams:
         return float(np.mean(errors)) if errors else 0.0
 
 
-class _WithKernel:
-    """A call of a graph whose layer computes with another kernel."""
+class _Instead:
+    """A call of a graph for which a function of its layer and its input computes."""
 
-    def __init__(self, call, kernel):
-        self.call, self.kernel, self.outputs = call, kernel, call.outputs
+    def __init__(self, call, function):
+        self.call, self.function, self.outputs = call, function, call.outputs
 
     def infer(self, values):
-        return [self.call.layer.infer_with(values[id(self.call.inputs[0])], self.kernel)]
+        return [self.function(self.call.layer, values[id(self.call.inputs[0])])]
 
 
-def _inference(block, kernels):
-    """A block as a layer, with other kernels where there are some, by the stock layers' ids."""
-    calls = [
-        _WithKernel(call, kernels[id(call.layer.layer)])
-        if isinstance(call.layer, FoldedLayer) and id(call.layer.layer) in kernels
+def _inference(block, functions):
+    """A block as a layer, with functions instead of some calls, by the stock layers' ids."""
+    return Inference(_with(block.calls, functions), block.inputs, block.outputs)
+
+
+def _with(calls, functions):
+    return [
+        _Instead(call, functions[id(call.layer.layer)])
+        if isinstance(call.layer, FoldedLayer) and id(call.layer.layer) in functions
         else call
-        for call in block.calls
+        for call in calls
     ]
-    return Inference(calls, block.inputs, block.outputs)
 
 
 def _learn(block, kernels, streams, targets, steps, learning_rate, random):
@@ -247,12 +281,23 @@ def _variance(target):
 
 def _in_parts(inference, block, stream, size=32):
     """A block on all images, some at a time."""
-    arrays = [stream[id(tensor)] for tensor in block.inputs]
-    parts = []
-    for start in range(0, len(arrays[0]), size):
-        given = [ops.convert_to_tensor(x[start : start + size]) for x in arrays]
-        parts.append([_copy(x) for x in inference(given)])
+    parts = [[_copy(x) for x in inference(given)] for given in _parts(block, stream, size)]
     return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
+
+
+def _mean(inference, block, stream, size=32):
+    """What a part of a block gives on average over all images, with a first dimension of 1."""
+    total = 0.0
+    for given in _parts(block, stream, size):
+        (found,) = inference(given)
+        total = total + ops.sum(found, axis=0, keepdims=True)
+    return total / len(stream[id(block.inputs[0])])
+
+
+def _parts(block, stream, size):
+    arrays = [stream[id(tensor)] for tensor in block.inputs]
+    for start in range(0, len(arrays[0]), size):
+        yield [ops.convert_to_tensor(x[start : start + size]) for x in arrays]
 
 
 def _copy(tensor):

@@ -21,19 +21,25 @@ from mobilequant.quantizers.learned_rounding import (
 class SoftKernel:
     """A kernel whose weights lie between two integers, and learn which one to take.
 
+    Rounding changes the mean of what a convolution gives, behind ReLU6 by far more than all else;
+    an offset a channel takes that off again, and weights need not (arXiv:1906.04721, section 4.2).
+
     Args:
         layer: The `FoldedLayer` whose kernel it stands for.
+        corrects: Whether its offset may change: it has one, which no other call uses.
 
     Attributes:
         layer: The same.
         variable: What is trained, a number a weight.
     """
 
-    def __init__(self, layer):
+    def __init__(self, layer, corrects=False):
         self.layer = layer
+        self.corrects = corrects
         scheme = layer.weight_scheme
         quantizer = layer.weight_quantizer
         kernel = ops.convert_to_numpy(layer.flat_kernel())
+        self._float = kernel
         self._mask = _mask(quantizer, kernel)
         if scheme.range == "learned":
             self._step = ops.convert_to_numpy(quantizer.learned_step(kernel))
@@ -54,6 +60,21 @@ class SoftKernel:
         """The kernel as it is now, and how far up its weights went."""
         share = ops.where(self._pinned, self._share, soft_share(self.variable))
         return self._kernel(share), share
+
+    def infer(self, layer, x, kernel):
+        """The layer, or another one with its weights, with a kernel that `now` gave."""
+        shift = layer.mean_change(x, kernel - self._float) if self.corrects else None
+        return layer.infer_with(x, kernel, shift)
+
+    def correct(self, mean):
+        """Takes off what rounding has added to the mean.
+
+        Args:
+            mean: Of what the layer takes, over all images, with a first dimension of 1.
+        """
+        layer = self.layer
+        kernel = layer.weight_quantizer.simulate(layer.flat_kernel())
+        layer.take_off(layer.mean_change(mean, kernel - self._float))
 
     def decide(self, qmodel):
         """Gives the layer the integers that are nearer, and the range that finds them again."""

@@ -33,7 +33,7 @@ def test_a_network_is_made_once_and_again_with_other_settings(tmp_path):
 
     model = small_model()
     given = np.random.default_rng(0).uniform(-1, 1, (4, 224, 224, 3)).astype("float32")
-    arguments = argparse.Namespace(steps=3, views=1, seed=0, limit=8)
+    arguments = argparse.Namespace(steps=3, views=1, seed=0, limit=8, measure="odd")
 
     def make(method="reconstructed"):
         made = kept("student", "w4a8", method, model, given, arguments, tmp_path)
