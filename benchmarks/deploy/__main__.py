@@ -32,7 +32,7 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--steps", type=int, default=1000, help="in which a block learns")
+    parser.add_argument("--steps", type=int, default=2000, help="in which a block learns")
     parser.add_argument("--views", type=int, default=5, help="of each image, to learn from")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--measure", choices=("even", "odd"), default="even", help="these images")
