@@ -64,5 +64,5 @@ def test_views_are_other_each_time_and_in_range():
 def test_every_file_has_a_name_of_its_own():
     from deploy import files
 
-    assert len(set(files.NAMES)) == len(files.NAMES) == 13
+    assert len(set(files.NAMES)) == len(files.NAMES) == 16
     assert "w4a8*, reconstructed, INT4" in files.NAMES
