@@ -2,6 +2,7 @@
 
     python benchmarks/deploy                  # all of it
     python benchmarks/deploy --limit 16 --steps 2 --runs 5 --output /tmp/deploy.json    # a trial
+    python benchmarks/deploy --parts          # what 4 bits cost in each part alone, a minute
     python benchmarks/deploy --list           # what it would do, and for how long
 
 One float network, the 500 sample images in ../shared: every second one, without its label, is for
@@ -38,12 +39,16 @@ def main():
     parser.add_argument("--measure", choices=("even", "odd"), default="even", help="these images")
     parser.add_argument("--limit", type=int, default=500, help="images in all")
     parser.add_argument("--runs", type=int, default=100, help="timed runs of each file")
+    parser.add_argument("--parts", action="store_true", help="only results/deploy_parts.json")
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--output", type=pathlib.Path, help="instead of results/deploy.json")
     arguments = parser.parse_args()
 
-    from deploy import files
+    from deploy import files, images, parts
 
+    if arguments.parts:
+        parts.measure(images.halves(arguments.limit, arguments.measure)[0])
+        return 0
     minutes = OTHER_MINUTES + arguments.steps * STEP_SECONDS / 60
     print(
         f"{arguments.steps} steps a block, {arguments.limit} images, "
@@ -85,7 +90,9 @@ def measure(arguments):
         }
         print(f"{name}: {results[name]}", flush=True)
     settings = {
-        key: value for key, value in vars(arguments).items() if key not in ("list", "output")
+        key: value
+        for key, value in vars(arguments).items()
+        if key not in ("list", "output", "parts")
     }
     settings |= {
         "learned_on": len(unlabelled),
