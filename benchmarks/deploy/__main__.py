@@ -7,7 +7,7 @@
 
 One float network, the 500 sample images in ../shared: every second one, without its label, is for
 ranges and for weights that learn from the float network, block by block; the others are what
-accuracy is measured on. (The recipe w4a8* was chosen while that were the odd ones; no label of an
+accuracy is measured on. (The recipe w4a8* was chosen while these were the odd ones; no label of an
 even one had a part in it.) Every file is measured in the same run: bytes on disk and as zlib
 compresses them, top-1, latency on one thread, the files in turn. Networks that were quantized are
 kept in build/benchmarks/deploy for a run that was interrupted. Writes results/deploy.json.
