@@ -231,16 +231,13 @@ class _Instead:
 
 def _inference(block, functions):
     """A block as a layer, with functions instead of some calls, by the stock layers' ids."""
-    return Inference(_with(block.calls, functions), block.inputs, block.outputs)
-
-
-def _with(calls, functions):
-    return [
+    calls = [
         _Instead(call, functions[id(call.layer.layer)])
         if isinstance(call.layer, FoldedLayer) and id(call.layer.layer) in functions
         else call
-        for call in calls
+        for call in block.calls
     ]
+    return Inference(calls, block.inputs, block.outputs)
 
 
 def _learn(block, kernels, streams, targets, steps, learning_rate, random):

@@ -50,6 +50,18 @@ def test_a_network_is_made_once_and_again_with_other_settings(tmp_path):
     assert make("calibrated")[1] != then
 
 
+def test_what_is_learned_from_is_not_measured_on(shared):
+    from deploy import images
+
+    (learned, measured, labels), (others, rest, _) = (
+        images.halves(8, measure) for measure in ("even", "odd")
+    )
+    assert len(learned) == len(measured) == len(labels) == 4
+    np.testing.assert_array_equal(learned, rest)
+    np.testing.assert_array_equal(measured, others)
+    assert not {x.tobytes() for x in learned} & {x.tobytes() for x in measured}
+
+
 def test_views_are_other_each_time_and_in_range():
     from deploy import images
 
